@@ -1,0 +1,144 @@
+/**
+ * The schema language: one declaration gives the Avro schema and the TypeScript type. The mapping to Avro is the one of Open edX's
+ * openedx-events (`openedx_events/event_bus/avro/schema.py`): long for integers, strings for times and keys, `["null", T]` for what is optional.
+ */
+export const schema = {
+  string: (): Schema<string> => scalar('string', 'a string', (value) => typeof value === 'string' && value.isWellFormed()),
+  boolean: (): Schema<boolean> => scalar('boolean', 'true or false', (value) => typeof value === 'boolean'),
+  /** A 64-bit integer as a number; beyond 2^53 - 1 it is refused in both directions. */
+  long: (): Schema<number> => scalar('long', 'an integer between -(2^53 - 1) and 2^53 - 1', (value) => Number.isSafeInteger(value)),
+  /** A 64-bit integer as a bigint: exact over the whole range. On the wire the same as `long`. */
+  bigLong: (): Schema<bigint> => ({ ...scalar<bigint>('long', 'a bigint of 64 bits', isLong), reader: { type: 'long', bigint: true } }),
+  double: (): Schema<number> => scalar('double', 'a number', (value) => typeof value === 'number'),
+  bytes: (): Schema<Buffer> => scalar('bytes', 'a Buffer', (value) => Buffer.isBuffer(value)),
+  /** ISO 8601 with an offset or `Z`, kept as written: no precision is lost on the way. */
+  dateTime: (): Schema<string> => scalar('string', 'an ISO 8601 date-time with an offset, such as 2026-01-02T03:04:05.678901+00:00', isDateTime),
+  uuid: (): Schema<string> => scalar('string', 'a UUID', (value) => typeof value === 'string' && UUID.test(value)),
+  /** `course-v1:edX+Demo+2026`, also of a CCX or a library, and the old form with slashes. */
+  courseKey: (): Schema<string> => scalar('string', 'a course key, such as course-v1:edX+Demo+2026', (value) => typeof value === 'string' && COURSE_KEY.test(value)),
+  /** `block-v1:edX+Demo+2026+type@problem+block@p1` and its older and library forms. */
+  usageKey: (): Schema<string> => scalar('string', 'a usage key, such as block-v1:edX+Demo+2026+type@problem+block@p1', (value) => typeof value === 'string' && USAGE_KEY.test(value)),
+
+  array: <Out, In>(items: Schema<Out, In>): Schema<readonly Out[], readonly In[]> => ({
+    avro: { type: 'array', items: items.avro },
+    reader: { type: 'array', items: items.reader },
+    check(value, path, issues) {
+      if (!Array.isArray(value)) return refuse(issues, path, 'a list', value);
+      for (let i = 0; i < value.length; i++) items.check(value[i], [...path, i], issues);
+    },
+  }),
+
+  map: <Out, In>(values: Schema<Out, In>): Schema<Readonly<Record<string, Out>>, Readonly<Record<string, In>>> => ({
+    avro: { type: 'map', values: values.avro },
+    reader: { type: 'map', values: values.reader },
+    check(value, path, issues) {
+      if (!isPlain(value)) return refuse(issues, path, 'a plain object', value);
+      for (const key of Object.keys(value)) values.check(value[key], [...path, key], issues);
+    },
+  }),
+
+  /** A record is written out at its first place in an event and by its name after that. Two different records of one name are refused by `defineEvent`. */
+  record: <const F extends Fields>(name: string, fields: F): Schema<OutOf<F>, InOf<F>> => ({
+    avro: { type: 'record', name, fields: avroFields(fields, 'avro') },
+    reader: { type: 'record', name, fields: avroFields(fields, 'reader') },
+    check: checkFields(fields),
+  }),
+
+  /** May be left out or null when sent; is null when it was. */
+  optional: <Out, In>(inner: Schema<Out, In>): OptionalSchema<Out, In> => ({
+    avro: ['null', inner.avro],
+    reader: ['null', inner.reader],
+    isOptional: true,
+    check(value, path, issues) {
+      if (value !== null && value !== undefined) inner.check(value, path, issues);
+    },
+  }),
+} as const;
+
+/** What a handler gets (`Out`) and what a sender gives (`In`), with the Avro schema of both. */
+export interface Schema<Out = unknown, In = Out> {
+  /** As registered and on the wire. */
+  readonly avro: AvroSchema;
+  /** The same, with `bigint: true` where this reader wants a bigint. */
+  readonly reader: AvroSchema;
+  /** Adds an issue for each thing that is wrong with a value that is to be sent. */
+  readonly check: (value: unknown, path: IssuePath, issues: Issue[]) => void;
+  /** Types only; never there at run time. */
+  readonly '~types'?: { readonly out: Out; readonly in: In };
+}
+
+export interface OptionalSchema<Out = unknown, In = Out> extends Schema<Out | null, In | null | undefined> {
+  readonly isOptional: true;
+}
+
+export type AvroSchema = string | readonly AvroSchema[] | { readonly type: AvroSchema; readonly [attribute: string]: unknown };
+
+export type IssuePath = readonly (string | number)[];
+
+/** One thing that is wrong with a value, as in Standard Schema. The text never holds the value of an event. */
+export interface Issue {
+  readonly message: string;
+  readonly path: IssuePath;
+}
+
+export type Fields = Readonly<Record<string, Schema<any, any>>>;
+export type OutOf<F extends Fields> = { readonly [K in keyof F]: F[K] extends Schema<infer Out, any> ? Out : never };
+export type InOf<F extends Fields> = { readonly [K in keyof F as F[K] extends OptionalSchema<any, any> ? never : K]: In<F[K]> } & {
+  readonly [K in keyof F as F[K] extends OptionalSchema<any, any> ? K : never]?: In<F[K]>;
+};
+type In<S> = S extends { readonly '~types'?: { readonly in: infer I } } ? I : never;
+
+export function avroFields(fields: Fields, side: 'avro' | 'reader'): readonly AvroField[] {
+  return Object.entries(fields).map(([name, field]) => ('isOptional' in field ? { name, type: field[side], default: null } : { name, type: field[side] }));
+}
+
+export interface AvroField {
+  readonly name: string;
+  readonly type: AvroSchema;
+  readonly default?: null;
+}
+
+export function checkFields(fields: Fields): Schema['check'] {
+  const entries = Object.entries(fields);
+  const names = new Set(Object.keys(fields));
+  return (value, path, issues) => {
+    if (!isPlain(value)) return refuse(issues, path, 'a plain object', value);
+    for (const [name, field] of entries) field.check(value[name], path.length === 0 ? [name] : [...path, name], issues);
+    for (const name of Object.keys(value)) {
+      if (!names.has(name)) issues.push({ message: `is not a field of this event`, path: [...path, name] });
+    }
+  };
+}
+
+function scalar<T>(avro: string, expected: string, isValid: (value: unknown) => boolean): Schema<T> {
+  return {
+    avro,
+    reader: avro,
+    check(value, path, issues) {
+      if (!isValid(value)) refuse(issues, path, expected, value);
+    },
+  };
+}
+
+function refuse(issues: Issue[], path: IssuePath, expected: string, value: unknown): void {
+  const got = value === undefined ? 'is missing' : `got ${value === null ? 'null' : Array.isArray(value) ? 'a list' : `a ${typeof value}`}`;
+  issues.push({ message: `must be ${expected}, ${got}`, path });
+}
+
+// Instances of classes are welcome (rows, DTOs); lists, dates and the like are not.
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value) && !(value instanceof Date) && !(value instanceof Map);
+}
+
+function isLong(value: unknown): boolean {
+  return typeof value === 'bigint' && value >= -(2n ** 63n) && value < 2n ** 63n;
+}
+
+function isDateTime(value: unknown): boolean {
+  return typeof value === 'string' && DATE_TIME.test(value) && !Number.isNaN(Date.parse(value));
+}
+
+const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})$/;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const COURSE_KEY = /^(?:(?:course|library|ccx)-v1:[^\s+/]+(?:\+[^\s+/]+){1,4}|[^\s/+:]+\/[^\s/+]+\/[^\s/+]+)$/u;
+const USAGE_KEY = /^(?:[a-z][a-z0-9-]*:\S+|i4x:\/\/\S+)$/u;
