@@ -1,0 +1,1 @@
+export type { SchemaStore } from './registry.js';
