@@ -1,0 +1,12 @@
+export { jsonCodec } from './json-codec.js';
+export { seededRandom } from './seeded-random.js';
+export {
+  simulated,
+  simulatedBroker,
+  type GroupFact,
+  type SimulatedBroker,
+  type SimulatedFaults,
+  type SimulatedOptions,
+  type SimulatedTransport,
+} from './simulated.js';
+export { virtualClock, type VirtualClock, type VirtualClockOptions, type VirtualProcess } from './virtual-clock.js';
