@@ -30,7 +30,12 @@ export interface Codec {
    * Envelope to record. The data was validated against the definition before. `headers` follow the metadata's. Answers a promise only
    * when a schema is not ready yet. Throws or rejects with `BUS_ENCODE_FAILED` or `BUS_REGISTRY_UNAVAILABLE`.
    */
-  encode(definition: EventDefinition, envelope: Envelope, route: CodecRoute, headers: readonly Header[]): BusRecord | Promise<BusRecord>;
+  encode(
+    definition: EventDefinition,
+    envelope: Envelope,
+    route: CodecRoute,
+    headers: readonly Header[],
+  ): BusRecord | Promise<BusRecord>;
   /** The event type alone, by the cheapest way there is; `undefined` when the record does not say. Never throws. */
   eventType(record: BusRecord): string | undefined;
   /** Metadata without the value. Throws `BUS_DECODE_FAILED` for what makes a record unusable: no id, a metadata header twice, not UTF-8. */

@@ -38,7 +38,9 @@ export function isoTime(time: Date | string): string {
 /** Makes UUIDs of version 1 (RFC 9562, section 5.1): strictly rising within one maker, with a random node id. */
 export function uuidMaker(clock: Clock, random: Random): () => string {
   // The multicast bit says that the node id is random and no network address.
-  const node = [randomByte(random) | 1, ...Array.from({ length: 5 }, () => randomByte(random))].map((byte) => hex(byte, 2)).join('');
+  const node = [randomByte(random) | 1, ...Array.from({ length: 5 }, () => randomByte(random))]
+    .map((byte) => hex(byte, 2))
+    .join('');
   const sequence = hex(0x8000 | Math.floor(random() * 0x4000), 4);
   let ms = -1;
   let ticks = 0;

@@ -4,31 +4,83 @@
  */
 export const BUS_ERRORS = {
   // the programmer, at start
-  BUS_CONFIG_INVALID: { actor: 'programmer', retryable: false, meaning: 'An option, route or handler is wrong; the message lists all that was found.' },
-  BUS_HANDLER_DUPLICATE: { actor: 'programmer', retryable: false, meaning: 'Two handlers of one event type and group have the same id.' },
-  BUS_EVENT_TYPE_UNKNOWN: { actor: 'programmer', retryable: false, meaning: 'No definition or no route is known for this event type.' },
-  BUS_UNSUPPORTED: { actor: 'programmer', retryable: false, meaning: 'The transport cannot do this; its capabilities say so.' },
+  BUS_CONFIG_INVALID: {
+    actor: 'programmer',
+    retryable: false,
+    meaning: 'An option, route or handler is wrong; the message lists all that was found.',
+  },
+  BUS_HANDLER_DUPLICATE: {
+    actor: 'programmer',
+    retryable: false,
+    meaning: 'Two handlers of one event type and group have the same id.',
+  },
+  BUS_EVENT_TYPE_UNKNOWN: {
+    actor: 'programmer',
+    retryable: false,
+    meaning: 'No definition or no route is known for this event type.',
+  },
+  BUS_UNSUPPORTED: {
+    actor: 'programmer',
+    retryable: false,
+    meaning: 'The transport cannot do this; its capabilities say so.',
+  },
   // the sender of the event
   BUS_EVENT_INVALID: { actor: 'sender', retryable: false, meaning: 'The data does not match the schema of the event.' },
   BUS_ENCODE_FAILED: { actor: 'sender', retryable: false, meaning: 'The codec could not write the event.' },
   BUS_DECODE_FAILED: { actor: 'sender', retryable: false, meaning: 'The record is not a readable event.' },
-  BUS_SCHEMA_UNKNOWN: { actor: 'sender', retryable: false, meaning: 'The record names a schema that the registry does not have.' },
-  BUS_RECORD_TOO_LARGE: { actor: 'sender', retryable: false, meaning: 'The record is larger than the limit of the transport.' },
+  BUS_SCHEMA_UNKNOWN: {
+    actor: 'sender',
+    retryable: false,
+    meaning: 'The record names a schema that the registry does not have.',
+  },
+  BUS_RECORD_TOO_LARGE: {
+    actor: 'sender',
+    retryable: false,
+    meaning: 'The record is larger than the limit of the transport.',
+  },
   // the author of the handler
   BUS_HANDLER_FAILED: { actor: 'handler', retryable: true, meaning: 'The handler threw; the retry policy decides.' },
   BUS_HANDLER_TIMEOUT: { actor: 'handler', retryable: true, meaning: 'The handler did not settle within its timeout.' },
-  BUS_HANDLER_REFUSED: { actor: 'handler', retryable: false, meaning: 'A guard refused the event, or the handler said that trying again is useless.' },
+  BUS_HANDLER_REFUSED: {
+    actor: 'handler',
+    retryable: false,
+    meaning: 'A guard refused the event, or the handler said that trying again is useless.',
+  },
   // the operator
-  BUS_TRANSPORT_UNAVAILABLE: { actor: 'operator', retryable: true, meaning: 'The broker or the log does not answer. `details.outcome` of a send says `not-stored` or `unknown`.' },
+  BUS_TRANSPORT_UNAVAILABLE: {
+    actor: 'operator',
+    retryable: true,
+    meaning: 'The broker or the log does not answer. `details.outcome` of a send says `not-stored` or `unknown`.',
+  },
   BUS_REGISTRY_UNAVAILABLE: { actor: 'operator', retryable: true, meaning: 'The schema registry does not answer.' },
   BUS_BUFFER_FULL: { actor: 'operator', retryable: true, meaning: 'The send buffer stayed full until the deadline.' },
   BUS_FULL: { actor: 'operator', retryable: true, meaning: 'The log or its disk is full.' },
-  BUS_BUSY: { actor: 'operator', retryable: true, meaning: 'Another process holds what is needed, for longer than the deadline.' },
-  BUS_TRANSPORT_REFUSED: { actor: 'operator', retryable: false, meaning: 'The broker or the registry refused: credentials, rights, or an incompatible schema.' },
-  BUS_TOPIC_MISSING: { actor: 'operator', retryable: false, meaning: 'The topic does not exist, or not with these partitions.' },
-  BUS_DATA_LOSS: { actor: 'operator', retryable: false, meaning: 'Records are gone, or a position belongs to other data.' },
+  BUS_BUSY: {
+    actor: 'operator',
+    retryable: true,
+    meaning: 'Another process holds what is needed, for longer than the deadline.',
+  },
+  BUS_TRANSPORT_REFUSED: {
+    actor: 'operator',
+    retryable: false,
+    meaning: 'The broker or the registry refused: credentials, rights, or an incompatible schema.',
+  },
+  BUS_TOPIC_MISSING: {
+    actor: 'operator',
+    retryable: false,
+    meaning: 'The topic does not exist, or not with these partitions.',
+  },
+  BUS_DATA_LOSS: {
+    actor: 'operator',
+    retryable: false,
+    meaning: 'Records are gone, or a position belongs to other data.',
+  },
   // nobody
-  BUS_INTERRUPTED: { actor: 'nobody', retryable: true, meaning: 'Stopped by shutdown, revoke or the caller; it is not a failure.' },
+  BUS_INTERRUPTED: {
+    actor: 'nobody',
+    retryable: true,
+    meaning: 'Stopped by shutdown, revoke or the caller; it is not a failure.',
+  },
   BUS_CLOSED: { actor: 'nobody', retryable: false, meaning: 'The bus, transport or consumer is closed.' },
 } as const satisfies Record<string, BusErrorKind>;
 
@@ -80,7 +132,10 @@ export class RetryAfter extends Error {
     readonly ms: number,
     options: { readonly reason?: string; readonly cause?: unknown } = {},
   ) {
-    super(options.reason ?? `The handler asked to be called again after ${ms} ms.`, options.cause === undefined ? undefined : { cause: options.cause });
+    super(
+      options.reason ?? `The handler asked to be called again after ${ms} ms.`,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
   }
 }
 

@@ -3,7 +3,16 @@
  * It is a Standard Schema v1 (https://standardschema.dev), so that Nest and other tools can validate with it.
  */
 import { BusError } from './errors.js';
-import { avroFields, checkFields, type AvroField, type AvroSchema, type Fields, type InOf, type Issue, type OutOf } from './schema.js';
+import {
+  avroFields,
+  checkFields,
+  type AvroField,
+  type AvroSchema,
+  type Fields,
+  type InOf,
+  type Issue,
+  type OutOf,
+} from './schema.js';
 
 export interface EventDefinition<Out = any, In = any> {
   /** `org.openedx.content_authoring.course.catalog_info.changed.v1`: never derived from a class name, the same in every process. */
@@ -53,10 +62,17 @@ export interface EventDeclaration<F extends Fields> {
 }
 
 /** Defines an event type. Throws `BUS_CONFIG_INVALID` for what cannot travel: bad names, two records of one name. */
-export function defineEvent<const F extends Fields>(declaration: EventDeclaration<F>): EventDefinition<OutOf<F>, InOf<F>> {
+export function defineEvent<const F extends Fields>(
+  declaration: EventDeclaration<F>,
+): EventDefinition<OutOf<F>, InOf<F>> {
   const { type, minorversion = 0, data } = declaration;
-  if (!EVENT_TYPE.test(type)) throw invalid(type, `has a bad name; write dotted parts of letters, digits and "_", such as org.openedx.content_authoring.course.catalog_info.changed.v1`);
-  if (!Number.isSafeInteger(minorversion) || minorversion < 0) throw invalid(type, `needs an integer of at least 0 as minorversion, got ${minorversion}`);
+  if (!EVENT_TYPE.test(type))
+    throw invalid(
+      type,
+      `has a bad name; write dotted parts of letters, digits and "_", such as org.openedx.content_authoring.course.catalog_info.changed.v1`,
+    );
+  if (!Number.isSafeInteger(minorversion) || minorversion < 0)
+    throw invalid(type, `needs an integer of at least 0 as minorversion, got ${minorversion}`);
   const check = checkFields(data);
   const validate = (value: unknown): readonly Issue[] => {
     const issues: Issue[] = [];
@@ -86,7 +102,9 @@ export function defineEvent<const F extends Fields>(declaration: EventDeclaratio
 export function invalidEvent(definition: EventDefinition, issues: readonly Issue[]): BusError {
   const list = issues.slice(0, 20).map((issue) => `${issue.path.join('.') || 'data'} ${issue.message}`);
   if (issues.length > list.length) list.push(`and ${issues.length - list.length} more`);
-  return new BusError('BUS_EVENT_INVALID', `Event ${definition.type} was not sent: ${list.join('; ')}.`, { details: { type: definition.type, issues } });
+  return new BusError('BUS_EVENT_INVALID', `Event ${definition.type} was not sent: ${list.join('; ')}.`, {
+    details: { type: definition.type, issues },
+  });
 }
 
 // The text is part of the registered schema of every Open edX event: another one would give another schema id.
@@ -97,12 +115,19 @@ const NO_ISSUES: readonly Issue[] = Object.freeze([]);
 
 function cloudEvent(type: string, fields: readonly AvroField[]): AvroRecord {
   const seen = new Map<string, string>();
-  return { type: 'record', name: 'CloudEvent', namespace: type, doc: DOC, fields: fields.map((field) => once(type, field, seen)) };
+  return {
+    type: 'record',
+    name: 'CloudEvent',
+    namespace: type,
+    doc: DOC,
+    fields: fields.map((field) => once(type, field, seen)),
+  };
 }
 
 /** Writes a record out at its first place, depth first, and by its name after that. */
 function once(type: string, field: AvroField, seen: Map<string, string>): AvroField {
-  if (!NAME.test(field.name) || field.name === '__proto__') throw invalid(type, `has a field with the bad name "${field.name}"; use letters, digits and "_"`);
+  if (!NAME.test(field.name) || field.name === '__proto__')
+    throw invalid(type, `has a field with the bad name "${field.name}"; use letters, digits and "_"`);
   return { ...field, type: onceType(type, field.type, seen) };
 }
 
@@ -118,7 +143,8 @@ function onceType(type: string, avro: AvroSchema, seen: Map<string, string>): Av
   const text = JSON.stringify(one);
   const known = seen.get(name);
   if (known === text) return name;
-  if (known !== undefined || name === 'CloudEvent') throw invalid(type, `has two different records named "${name}"; rename one`);
+  if (known !== undefined || name === 'CloudEvent')
+    throw invalid(type, `has two different records named "${name}"; rename one`);
   seen.set(name, text);
   return { type: 'record', name, fields: one.fields!.map((field) => once(type, field, seen)) };
 }
@@ -133,7 +159,8 @@ function keyAt(type: string, fields: readonly AvroField[], path: string): EventK
     const inner = found.type as AvroSchema & { type?: string; fields?: readonly AvroField[] };
     level = typeof inner === 'object' && inner.type === 'record' ? inner.fields : undefined;
   }
-  if (typeof found!.type !== 'string') throw invalid(type, `cannot use "${path}" as key field: a key is a single value that is always there`);
+  if (typeof found!.type !== 'string')
+    throw invalid(type, `cannot use "${path}" as key field: a key is a single value that is always there`);
   return { schema: { name: found!.name, type: found!.type }, read: reader(names) };
 }
 

@@ -3,21 +3,37 @@
  * openedx-events (`openedx_events/event_bus/avro/schema.py`): long for integers, strings for times and keys, `["null", T]` for what is optional.
  */
 export const schema = {
-  string: (): Schema<string> => scalar('string', 'a string', (value) => typeof value === 'string' && value.isWellFormed()),
+  string: (): Schema<string> =>
+    scalar('string', 'a string', (value) => typeof value === 'string' && value.isWellFormed()),
   boolean: (): Schema<boolean> => scalar('boolean', 'true or false', (value) => typeof value === 'boolean'),
   /** A 64-bit integer as a number; beyond 2^53 - 1 it is refused in both directions. */
-  long: (): Schema<number> => scalar('long', 'an integer between -(2^53 - 1) and 2^53 - 1', (value) => Number.isSafeInteger(value)),
+  long: (): Schema<number> =>
+    scalar('long', 'an integer between -(2^53 - 1) and 2^53 - 1', (value) => Number.isSafeInteger(value)),
   /** A 64-bit integer as a bigint: exact over the whole range. On the wire the same as `long`. */
-  bigLong: (): Schema<bigint> => ({ ...scalar<bigint>('long', 'a bigint of 64 bits', isLong), reader: { type: 'long', bigint: true } }),
+  bigLong: (): Schema<bigint> => ({
+    ...scalar<bigint>('long', 'a bigint of 64 bits', isLong),
+    reader: { type: 'long', bigint: true },
+  }),
   double: (): Schema<number> => scalar('double', 'a number', (value) => typeof value === 'number'),
   bytes: (): Schema<Buffer> => scalar('bytes', 'a Buffer', (value) => Buffer.isBuffer(value)),
   /** ISO 8601 with an offset or `Z`, kept as written: no precision is lost on the way. */
-  dateTime: (): Schema<string> => scalar('string', 'an ISO 8601 date-time with an offset, such as 2026-01-02T03:04:05.678901+00:00', isDateTime),
+  dateTime: (): Schema<string> =>
+    scalar('string', 'an ISO 8601 date-time with an offset, such as 2026-01-02T03:04:05.678901+00:00', isDateTime),
   uuid: (): Schema<string> => scalar('string', 'a UUID', (value) => typeof value === 'string' && UUID.test(value)),
   /** `course-v1:edX+Demo+2026`, also of a CCX or a library, and the old form with slashes. */
-  courseKey: (): Schema<string> => scalar('string', 'a course key, such as course-v1:edX+Demo+2026', (value) => typeof value === 'string' && COURSE_KEY.test(value)),
+  courseKey: (): Schema<string> =>
+    scalar(
+      'string',
+      'a course key, such as course-v1:edX+Demo+2026',
+      (value) => typeof value === 'string' && COURSE_KEY.test(value),
+    ),
   /** `block-v1:edX+Demo+2026+type@problem+block@p1` and its older and library forms. */
-  usageKey: (): Schema<string> => scalar('string', 'a usage key, such as block-v1:edX+Demo+2026+type@problem+block@p1', (value) => typeof value === 'string' && USAGE_KEY.test(value)),
+  usageKey: (): Schema<string> =>
+    scalar(
+      'string',
+      'a usage key, such as block-v1:edX+Demo+2026+type@problem+block@p1',
+      (value) => typeof value === 'string' && USAGE_KEY.test(value),
+    ),
 
   array: <Out, In>(items: Schema<Out, In>): Schema<readonly Out[], readonly In[]> => ({
     avro: { type: 'array', items: items.avro },
@@ -71,7 +87,8 @@ export interface OptionalSchema<Out = unknown, In = Out> extends Schema<Out | nu
   readonly isOptional: true;
 }
 
-export type AvroSchema = string | readonly AvroSchema[] | { readonly type: AvroSchema; readonly [attribute: string]: unknown };
+export type AvroSchema =
+  string | readonly AvroSchema[] | { readonly type: AvroSchema; readonly [attribute: string]: unknown };
 
 export type IssuePath = readonly (string | number)[];
 
@@ -83,13 +100,17 @@ export interface Issue {
 
 export type Fields = Readonly<Record<string, Schema<any, any>>>;
 export type OutOf<F extends Fields> = { readonly [K in keyof F]: F[K] extends Schema<infer Out, any> ? Out : never };
-export type InOf<F extends Fields> = { readonly [K in keyof F as F[K] extends OptionalSchema<any, any> ? never : K]: In<F[K]> } & {
+export type InOf<F extends Fields> = {
+  readonly [K in keyof F as F[K] extends OptionalSchema<any, any> ? never : K]: In<F[K]>;
+} & {
   readonly [K in keyof F as F[K] extends OptionalSchema<any, any> ? K : never]?: In<F[K]>;
 };
 type In<S> = S extends { readonly '~types'?: { readonly in: infer I } } ? I : never;
 
 export function avroFields(fields: Fields, side: 'avro' | 'reader'): readonly AvroField[] {
-  return Object.entries(fields).map(([name, field]) => ('isOptional' in field ? { name, type: field[side], default: null } : { name, type: field[side] }));
+  return Object.entries(fields).map(([name, field]) =>
+    'isOptional' in field ? { name, type: field[side], default: null } : { name, type: field[side] },
+  );
 }
 
 export interface AvroField {
@@ -121,13 +142,23 @@ function scalar<T>(avro: string, expected: string, isValid: (value: unknown) => 
 }
 
 function refuse(issues: Issue[], path: IssuePath, expected: string, value: unknown): void {
-  const got = value === undefined ? 'is missing' : `got ${value === null ? 'null' : Array.isArray(value) ? 'a list' : `a ${typeof value}`}`;
+  const got =
+    value === undefined
+      ? 'is missing'
+      : `got ${value === null ? 'null' : Array.isArray(value) ? 'a list' : `a ${typeof value}`}`;
   issues.push({ message: `must be ${expected}, ${got}`, path });
 }
 
 // Instances of classes are welcome (rows, DTOs); lists, dates and the like are not.
 function isPlain(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value) && !(value instanceof Date) && !(value instanceof Map);
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !ArrayBuffer.isView(value) &&
+    !(value instanceof Date) &&
+    !(value instanceof Map)
+  );
 }
 
 function isLong(value: unknown): boolean {

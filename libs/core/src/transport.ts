@@ -182,7 +182,12 @@ export interface Transport {
   /** Positions of every partition of a topic; of a group when given. */
   positions(options: { readonly topic: string; readonly group?: string }): Promise<readonly PartitionPositions[]>;
   /** Moves the position of a stopped group; a running one is refused with `BUS_BUSY`. */
-  seek(options: { readonly topic: string; readonly group: string; readonly to: SeekPosition; readonly partition?: number }): Promise<void>;
+  seek(options: {
+    readonly topic: string;
+    readonly group: string;
+    readonly to: SeekPosition;
+    readonly partition?: number;
+  }): Promise<void>;
   topics(): Promise<readonly TopicInfo[]>;
   /** Creates the topic when it is missing. */
   ensureTopic(topic: string, options?: TopicOptions): Promise<TopicInfo>;

@@ -1,0 +1,205 @@
+/**
+ * One delivery: a record being tried by one handler. It goes down named steps, and each attempt ends in exactly one outcome:
+ *
+ *   received → decoded → matched → attempted → settled → reported
+ *                                     │
+ *                                     └→ handled · failed · interrupted
+ *
+ * The consumer walks the steps before and after; this file is the attempt itself: the handler's run under its timeout, what the
+ * handler is given, and what its answer means. A crash anywhere before the commit brings the record back.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Clock } from './clock.js';
+import type { RecordMetadata } from './codec.js';
+import type { EventMetadata } from './envelope.js';
+import { BusError } from './errors.js';
+import type { EventDefinition } from './event.js';
+import type { RetryPolicy } from './retry.js';
+import type { StoredRecord } from './transport.js';
+
+export interface HandlerOptions {
+  /** Stable name, unique per event type and group. Dead letters and redrives are addressed by it. */
+  readonly id: string;
+  /** Topic without prefix. Default: the topic of the event's only route. */
+  readonly topic?: string;
+  /** Consumer group. Default: the service. */
+  readonly group?: string;
+  /** Default: the bus's. */
+  readonly retry?: RetryPolicy;
+  /** Time of one attempt, in milliseconds. Default: the bus's. */
+  readonly timeoutMs?: number;
+}
+
+/** Called with the data and its context. Resolving means handled; throwing means failed, and the retry policy decides. */
+export type Handle = (data: any, context: DeliveryContext) => unknown;
+
+/** Wraps every attempt: connection checks, transactions of a monitor. Calls `next` once; what it throws is the handler's failure. */
+export type Around = (context: DeliveryContext, next: () => Promise<void>) => Promise<void>;
+
+/** A handler with everything settled that its options left open. */
+export interface Handler {
+  readonly id: string;
+  readonly definition: EventDefinition;
+  /** Full name, with prefix. */
+  readonly topic: string;
+  readonly group: string;
+  readonly retry: RetryPolicy;
+  readonly timeoutMs: number;
+  readonly handle: Handle;
+}
+
+export class Delivery {
+  /** Attempts that counted. */
+  attempts = 0;
+  firstFailedAt: number | undefined;
+
+  constructor(
+    readonly record: StoredRecord,
+    readonly received: RecordMetadata,
+    readonly handler: Handler,
+    /** The data for the first attempt; each further one decodes afresh, because a handler may have changed it. */
+    public data: { readonly fresh: unknown } | undefined,
+  ) {}
+}
+
+/** What a handler learns besides the data. */
+export class DeliveryContext {
+  readonly replay = false;
+  #abort: AbortController | undefined;
+  #reason: BusError | undefined;
+
+  constructor(
+    private readonly delivery: Delivery,
+    /** From 1. */
+    readonly attempt: number,
+  ) {}
+
+  get event(): EventMetadata {
+    return this.delivery.received.metadata;
+  }
+  /** Headers that are not metadata. */
+  get headers(): Readonly<Record<string, string>> {
+    return this.delivery.received.headers;
+  }
+  get topic(): string {
+    return this.delivery.record.topic;
+  }
+  get partition(): number {
+    return this.delivery.record.partition;
+  }
+  get offset(): string {
+    return this.delivery.record.offset;
+  }
+  /** When the record was stored, milliseconds since 1970. */
+  get timestamp(): number {
+    return this.delivery.record.timestamp;
+  }
+  get key(): Uint8Array | null {
+    return this.delivery.record.key;
+  }
+  get group(): string {
+    return this.delivery.handler.group;
+  }
+  /** Id of the handler. */
+  get handler(): string {
+    return this.delivery.handler.id;
+  }
+
+  /** Aborted on timeout, on revoke and on shutdown, with the reason. Made when first asked for: most handlers never do. */
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#reason !== undefined) this.#abort.abort(this.#reason);
+    return this.#abort.signal;
+  }
+
+  /** @internal */
+  abort(reason: BusError): void {
+    this.#reason ??= reason;
+    this.#abort?.abort(reason);
+  }
+}
+
+/** The delivery that the present code runs in, through every await of its handler. */
+export function currentDelivery(): DeliveryContext | undefined {
+  return deliveries.getStore();
+}
+
+const deliveries = new AsyncLocalStorage<DeliveryContext>();
+
+export type AttemptOutcome =
+  | { readonly status: 'handled' }
+  | { readonly status: 'failed'; readonly error: unknown }
+  | { readonly status: 'interrupted' };
+
+/** One run of the handler. Calls `settle` exactly once, whatever the handler does later. */
+export class Attempt {
+  readonly context: DeliveryContext;
+  readonly startedAt: number;
+  readonly deadline: number;
+  #isSettled = false;
+
+  constructor(
+    readonly delivery: Delivery,
+    clock: Clock,
+    private readonly settle: (attempt: Attempt, outcome: AttemptOutcome) => void,
+  ) {
+    this.context = new DeliveryContext(delivery, delivery.attempts + 1);
+    this.startedAt = clock.monotonic();
+    this.deadline = this.startedAt + delivery.handler.timeoutMs;
+  }
+
+  /** `data` answers a value, or a promise of it when the record has to be decoded again. */
+  run(data: () => unknown, around: readonly Around[]): void {
+    let answer: unknown;
+    try {
+      answer = deliveries.run(this.context, start, this, data(), around);
+    } catch (error) {
+      return this.#end({ status: 'failed', error });
+    }
+    if (!isThenable(answer)) return this.#end(HANDLED);
+    answer.then(
+      () => this.#end(HANDLED),
+      (error: unknown) => this.#end({ status: 'failed', error }),
+    );
+  }
+
+  /** The time of the attempt is over. Whatever the handler still does counts for nothing. */
+  expire(): void {
+    const { id, timeoutMs } = this.delivery.handler;
+    const error = new BusError('BUS_HANDLER_TIMEOUT', `Handler "${id}" did not settle within ${timeoutMs} ms.`, {
+      details: { handler: id, timeoutMs },
+    });
+    this.context.abort(error);
+    this.#end({ status: 'failed', error });
+  }
+
+  /** Revoked or shut down: not a failure, and not an attempt. */
+  interrupt(): void {
+    this.context.abort(
+      new BusError(
+        'BUS_INTERRUPTED',
+        `Handler "${this.delivery.handler.id}" was interrupted; the event is delivered again.`,
+      ),
+    );
+    this.#end({ status: 'interrupted' });
+  }
+
+  #end(outcome: AttemptOutcome): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.settle(this, outcome);
+  }
+}
+
+function start(attempt: Attempt, data: unknown, around: readonly Around[]): unknown {
+  const { context, delivery } = attempt;
+  if (around.length === 0 && !(data instanceof Promise)) return delivery.handler.handle(data, context);
+  const run = async () => void (await delivery.handler.handle(await data, context));
+  return around.reduceRight<() => Promise<void>>((next, wrap) => () => wrap(context, next), run)();
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}
+
+const HANDLED: AttemptOutcome = { status: 'handled' };

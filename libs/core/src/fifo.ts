@@ -1,0 +1,40 @@
+/** First in, first out, in constant time. */
+export class Fifo<T> {
+  #items: (T | undefined)[] = [];
+  #head = 0;
+
+  get size(): number {
+    return this.#items.length - this.#head;
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  peek(): T | undefined {
+    return this.#items[this.#head];
+  }
+
+  shift(): T | undefined {
+    if (this.size === 0) return undefined;
+    const item = this.#items[this.#head];
+    this.#items[this.#head++] = undefined;
+    if (this.#head === this.#items.length) {
+      this.#items = [];
+      this.#head = 0;
+    } else if (this.#head > 1_024 && this.#head * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
+  }
+
+  /** Takes out everything that `leaves` says yes to, and answers it. */
+  remove(leaves: (item: T) => boolean): T[] {
+    const gone: T[] = [];
+    const stay: T[] = [];
+    for (let item = this.shift(); item !== undefined; item = this.shift()) (leaves(item) ? gone : stay).push(item);
+    this.#items = stay;
+    return gone;
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * A lane: the deliveries of one key for one handler, in order. Serial within, parallel across: a lane that waits for a retry, a dead
+ * letter or an open gate holds up nobody else.
+ *
+ *   ready → running → ready | retrying | burying | held | (empty, and gone)
+ */
+import type { Assignment, Work } from './assignment.js';
+import type { Delivery } from './delivery.js';
+import { Fifo } from './fifo.js';
+import type { Gate } from './gate.js';
+
+export class Lane {
+  state: 'ready' | 'running' | 'retrying' | 'burying' | 'held' = 'ready';
+  readonly line = new Fifo<{ readonly delivery: Delivery; readonly work: Work }>();
+  cancelRetry: (() => void) | undefined;
+
+  constructor(
+    readonly id: string,
+    readonly assignment: Assignment,
+    readonly gate: Gate,
+  ) {}
+}

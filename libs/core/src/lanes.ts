@@ -1,0 +1,313 @@
+/**
+ * All lanes of a consumer: which may run, how many at once, and what an attempt's outcome does to its lane. Knows no transport.
+ *
+ *   add ─▶ ready ─▶ running ─┬─ handled, skipped ────────────▶ settled
+ *            ▲               ├─ failed ─▶ retrying ─┐  └─▶ burying ─▶ settled once the dead letter is stored
+ *            └───────────────┼──────────────────────┘
+ *            └──── gate ◀────┘ held, while the handler is switched off or broken
+ */
+import type { Assignment, Work } from './assignment.js';
+import type { Clock, Random } from './clock.js';
+import type { Codec } from './codec.js';
+import type { DeadLetter } from './dead-letter.js';
+import { Attempt, type Around, type AttemptOutcome, type Delivery } from './delivery.js';
+import { Fifo } from './fifo.js';
+import { Gate } from './gate.js';
+import { Lane } from './lane.js';
+import { decide, isHopeless, reasonOf } from './retry.js';
+import { signals, type BusIdentity } from './signals.js';
+
+export interface LanesSetup {
+  readonly identity: BusIdentity;
+  readonly group: string;
+  readonly codec: Codec;
+  readonly handlerIds: readonly string[];
+  readonly concurrency: number;
+  readonly breakerAfter: number;
+  readonly around: readonly Around[];
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Called once for each delivery that needs no more work, while its partition is ours. */
+  readonly settled: (assignment: Assignment, work: Work) => void;
+  /** Writes a dead letter; `false` when the partition left before it was stored. */
+  readonly bury: (assignment: Assignment, letter: DeadLetter) => Promise<boolean>;
+}
+
+export class Lanes {
+  readonly #ready = new Fifo<Lane>();
+  readonly #gates: ReadonlyMap<string, Gate>;
+  readonly #running = new Map<Attempt, Lane>();
+  #retrying = 0;
+  #isPumping = false;
+  #timeout: { readonly at: number; readonly cancel: () => void } | undefined;
+
+  constructor(private readonly setup: LanesSetup) {
+    this.#gates = new Map(setup.handlerIds.map((id) => [id, this.#gate(id)]));
+  }
+
+  get retrying(): number {
+    return this.#retrying;
+  }
+
+  /** Handlers that are switched off, and those whose breaker is open. */
+  closedGates(): { readonly switchedOff: readonly string[]; readonly broken: readonly string[] } {
+    const gates = [...this.#gates];
+    return {
+      switchedOff: gates.filter(([, gate]) => gate.isSwitchedOff).map(([id]) => id),
+      broken: gates.filter(([, gate]) => gate.isBroken).map(([id]) => id),
+    };
+  }
+
+  gate(handler: string): Gate | undefined {
+    return this.#gates.get(handler);
+  }
+
+  /** Puts a delivery at the end of its key's lane. `pump` starts what may start. */
+  add(assignment: Assignment, work: Work, delivery: Delivery): void {
+    const id = laneId(delivery);
+    let lane = assignment.lanes.get(id);
+    if (lane === undefined) {
+      lane = new Lane(id, assignment, this.#gates.get(delivery.handler.id)!);
+      assignment.lanes.set(id, lane);
+      this.#ready.push(lane);
+    }
+    lane.line.push({ delivery, work });
+  }
+
+  /** Starts ready lanes up to the limit. Also called from within itself, by handlers that answer at once: the outer loop goes on. */
+  pump(): void {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    while (this.#running.size < this.setup.concurrency) {
+      const lane = this.#ready.shift();
+      if (lane === undefined) break;
+      if (lane.assignment.state === 'held' && lane.gate.admits(lane)) this.#start(lane);
+    }
+    this.#isPumping = false;
+  }
+
+  /** Starts nothing more of these assignments. What runs goes on. */
+  leave(assignments: ReadonlySet<Assignment>): void {
+    const isLeaving = (lane: Lane) => assignments.has(lane.assignment);
+    this.#ready.remove(isLeaving);
+    for (const gate of this.#gates.values()) gate.forget(isLeaving);
+    for (const assignment of assignments) {
+      for (const lane of assignment.lanes.values()) {
+        if (lane.cancelRetry === undefined) continue;
+        this.#endRetry(lane);
+      }
+    }
+  }
+
+  /** Interrupts what still runs of these assignments. Their outcome counts for nothing any more. */
+  interrupt(assignments: ReadonlySet<Assignment>): void {
+    for (const [attempt, lane] of [...this.#running]) {
+      if (assignments.has(lane.assignment)) attempt.interrupt();
+    }
+    this.pump();
+  }
+
+  close(): void {
+    for (const gate of this.#gates.values()) gate.close();
+    this.#timeout?.cancel();
+  }
+
+  // attempted
+
+  #start(lane: Lane): void {
+    const { delivery } = lane.line.peek()!;
+    const attempt = new Attempt(delivery, this.setup.clock, (ended, outcome) => this.#ended(ended, outcome));
+    lane.state = 'running';
+    lane.assignment.begin();
+    this.#running.set(attempt, lane);
+    this.#watch(attempt.deadline);
+    if (signals.delivered.isHeard) signals.delivered.publish(this.#fact(delivery, attempt.context.attempt));
+    attempt.run(() => takeData(delivery, this.setup.codec), this.setup.around);
+  }
+
+  #ended(attempt: Attempt, outcome: AttemptOutcome): void {
+    const lane = this.#running.get(attempt)!;
+    this.#running.delete(attempt);
+    if (lane.assignment.state === 'gone' || outcome.status === 'interrupted') this.#interrupted(attempt);
+    else if (outcome.status === 'handled') this.#handled(lane, attempt);
+    else this.#failed(lane, attempt, outcome.error);
+    lane.assignment.done();
+    this.pump();
+  }
+
+  // settled and reported
+
+  #handled(lane: Lane, attempt: Attempt): void {
+    const { delivery, context } = attempt;
+    lane.gate.succeeded();
+    if (signals.handled.isHeard) {
+      signals.handled.publish({
+        ...this.#fact(delivery, context.attempt),
+        durationMs: this.setup.clock.monotonic() - attempt.startedAt,
+      });
+    }
+    this.#settle(lane);
+  }
+
+  #interrupted(attempt: Attempt): void {
+    if (signals.interrupted.isHeard) signals.interrupted.publish(this.#fact(attempt.delivery, attempt.context.attempt));
+  }
+
+  #failed(lane: Lane, attempt: Attempt, error: unknown): void {
+    const { delivery, context } = attempt;
+    const decision = decide(delivery.handler.retry, {
+      error,
+      attempt: context.attempt,
+      event: context.event,
+      random: this.setup.random,
+    });
+    if (decision.action === 'skip') return this.#skip(lane, delivery, decision.rule);
+    delivery.firstFailedAt ??= this.setup.clock.now();
+    if (!isHopeless(error)) {
+      lane.gate.failed(error);
+      // While the handler is broken its failures say nothing about this event: they do not count.
+      if (lane.gate.isBroken) return this.#hold(lane, attempt, error);
+    }
+    delivery.attempts++;
+    if (decision.action === 'dead') void this.#bury(lane, delivery, error);
+    else this.#retry(lane, attempt, error, decision.afterMs);
+  }
+
+  #skip(lane: Lane, delivery: Delivery, rule: string): void {
+    const { topic, partition, offset } = delivery.record;
+    if (signals.skipped.isHeard) {
+      const eventType = delivery.handler.definition.type;
+      signals.skipped.publish({
+        ...this.setup.identity,
+        group: this.setup.group,
+        handler: delivery.handler.id,
+        topic,
+        partition,
+        offset,
+        eventType,
+        rule,
+      });
+    }
+    this.#settle(lane);
+  }
+
+  #hold(lane: Lane, attempt: Attempt, error: unknown): void {
+    this.#sayRetrying(attempt, error, 0);
+    if (lane.assignment.state === 'held') lane.gate.hold(lane);
+  }
+
+  #retry(lane: Lane, attempt: Attempt, error: unknown, afterMs: number): void {
+    this.#sayRetrying(attempt, error, afterMs);
+    // A partition that is leaving starts nothing more; the next owner tries again.
+    if (lane.assignment.state !== 'held') return;
+    lane.state = 'retrying';
+    this.#retrying++;
+    lane.cancelRetry = this.setup.clock.timer(afterMs, () => {
+      this.#endRetry(lane);
+      this.#release([lane]);
+    });
+  }
+
+  #endRetry(lane: Lane): void {
+    lane.cancelRetry?.();
+    lane.cancelRetry = undefined;
+    this.#retrying--;
+  }
+
+  async #bury(lane: Lane, delivery: Delivery, error: unknown): Promise<void> {
+    const { clock, group, bury } = this.setup;
+    lane.state = 'burying';
+    lane.assignment.begin();
+    const isStored = await bury(lane.assignment, {
+      record: delivery.record,
+      group,
+      handler: delivery.handler.id,
+      event: delivery.received.metadata,
+      reason: reasonOf(error),
+      error,
+      attempts: delivery.attempts,
+      firstFailedAt: delivery.firstFailedAt!,
+      lastFailedAt: clock.now(),
+    });
+    if (isStored) this.#settle(lane);
+    lane.assignment.done();
+    this.pump();
+  }
+
+  #settle(lane: Lane): void {
+    const { work } = lane.line.shift()!;
+    this.setup.settled(lane.assignment, work);
+    if (lane.line.size === 0) lane.assignment.lanes.delete(lane.id);
+    else this.#release([lane]);
+  }
+
+  #release(lanes: readonly Lane[]): void {
+    for (const lane of lanes) {
+      lane.state = 'ready';
+      this.#ready.push(lane);
+    }
+    this.pump();
+  }
+
+  // One timer for all attempts, at the earliest deadline: a timer for each would cost more than a short handler.
+  #watch(deadline: number): void {
+    if (this.#timeout !== undefined && this.#timeout.at <= deadline) return;
+    this.#timeout?.cancel();
+    const { clock } = this.setup;
+    this.#timeout = { at: deadline, cancel: clock.timer(deadline - clock.monotonic(), () => this.#expire()) };
+  }
+
+  #expire(): void {
+    this.#timeout = undefined;
+    const now = this.setup.clock.monotonic();
+    const attempts = [...this.#running.keys()];
+    for (const attempt of attempts.filter((one) => one.deadline <= now)) attempt.expire();
+    const next = Math.min(...[...this.#running.keys()].map((attempt) => attempt.deadline));
+    if (Number.isFinite(next)) this.#watch(Math.max(next, now + 1));
+  }
+
+  #gate(handler: string): Gate {
+    const { identity, group, clock, breakerAfter } = this.setup;
+    return new Gate({
+      clock,
+      breakerAfter,
+      release: (lanes) => this.#release(lanes),
+      changed: (state, reason, error) => signals[state].publish({ ...identity, group, handler, reason, error }),
+    });
+  }
+
+  #sayRetrying(attempt: Attempt, error: unknown, afterMs: number): void {
+    if (!signals.retrying.isHeard) return;
+    const durationMs = this.setup.clock.monotonic() - attempt.startedAt;
+    signals.retrying.publish({ ...this.#fact(attempt.delivery, attempt.context.attempt), durationMs, error, afterMs });
+  }
+
+  #fact(delivery: Delivery, attempt: number) {
+    const { topic, partition, offset } = delivery.record;
+    const { identity, group } = this.setup;
+    return {
+      ...identity,
+      group,
+      handler: delivery.handler.id,
+      event: delivery.received.metadata,
+      topic,
+      partition,
+      offset,
+      attempt,
+    };
+  }
+}
+
+// What a handler may have changed is never handed out twice.
+function takeData(delivery: Delivery, codec: Codec): unknown {
+  const first = delivery.data;
+  delivery.data = undefined;
+  return first === undefined ? codec.decode(delivery.handler.definition, delivery.record) : first.fresh;
+}
+
+// Records without a key are ordered by partition: they share one lane.
+function laneId({ handler, record }: Delivery): string {
+  const { key } = record;
+  if (key === null) return `${handler.id}\n`;
+  return `${handler.id}\n=${Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1')}`;
+}

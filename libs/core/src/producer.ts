@@ -1,0 +1,389 @@
+/**
+ * From the app to the transport. An event is validated, given its metadata, told to local receivers, encoded, and published to every
+ * enabled route, in the order of the calls:
+ *
+ *   send ─ validate ─ metadata ─ receivers ─ line of the topic ─ encode ─ room? ─ publish ─▶ stored
+ *
+ * Nothing is swallowed: the promise resolves when every record is safe, or rejects with a typed error. It never stays pending: the
+ * deadline ends it, and `details.outcome` says whether the record is `not-stored` or `unknown`.
+ * Bounds: records and bytes handed to the transport and not settled; as many sends again may wait for room.
+ */
+import type { Clock } from './clock.js';
+import { currentDelivery } from './delivery.js';
+import { isoTime, type Envelope, type EventMetadata } from './envelope.js';
+import { BusError, isBusError } from './errors.js';
+import { invalidEvent, type EventDefinition } from './event.js';
+import { Fifo } from './fifo.js';
+import type { LocalReceivers } from './receivers.js';
+import type { Route } from './routes.js';
+import { signals, type BusIdentity } from './signals.js';
+import type { BusRecord, Header, Place, PublishOutcome, Transport } from './transport.js';
+
+export interface SendOptions {
+  /** When it happened. Of a row in a database: the row's own time; a string keeps its microseconds. Default: now. */
+  readonly time?: Date | string;
+  /** Further headers. Names that the bus uses itself are refused. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Gives up waiting; a record that was already handed to the transport may still be stored. */
+  readonly signal?: AbortSignal;
+  /** Default: the bus's `sendDeadlineMs`. */
+  readonly deadlineMs?: number;
+}
+
+/** What `send` resolves to: the metadata, and where each record is. */
+export interface Sent {
+  readonly event: EventMetadata;
+  /** One for each enabled route; empty when all routes are off. */
+  readonly records: readonly Place[];
+}
+
+export interface ProducerSetup {
+  readonly identity: BusIdentity;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly newId: () => string;
+  readonly sourceHost: string;
+  readonly sourceLib: string;
+  readonly routesOf: (type: string) => readonly Route[] | undefined;
+  readonly receivers: LocalReceivers;
+  readonly buffer: { readonly records: number; readonly bytes: number };
+  readonly sendDeadlineMs: number;
+}
+
+export class Producer {
+  readonly #lines = new Map<string, Line>();
+  readonly #source: string;
+  #waiting = 0;
+  #records = 0;
+  #bytes = 0;
+  #isClosed = false;
+  #flushed: (() => void)[] = [];
+
+  constructor(private readonly setup: ProducerSetup) {
+    this.#source = `openedx/${setup.identity.service}/web`;
+  }
+
+  /** What is not settled yet. */
+  get buffered(): { readonly records: number; readonly bytes: number } {
+    return { records: this.#records + this.#waiting, bytes: this.#bytes };
+  }
+
+  /** Everything up to the place in line happens before this returns: the order of calls is the order of records. */
+  send(definition: EventDefinition, data: unknown, options: SendOptions = {}): Promise<Sent> {
+    const startedAt = this.setup.clock.monotonic();
+    let event: EventMetadata;
+    let places: Promise<readonly Place[]>;
+    try {
+      const routes = this.#routes(definition);
+      const envelope = this.#envelope(definition, data, options);
+      const headers = headersOf(options.headers);
+      event = envelope.metadata;
+      this.setup.receivers.tell(data, event);
+      places = settleAll(
+        routes
+          .filter((route) => route.isEnabled())
+          .map((route) => this.#publish({ definition, envelope, route, headers }, options)),
+      );
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return places.then(
+      (records) => this.#published(event, records, startedAt),
+      (error) => this.#failed(event, error),
+    );
+  }
+
+  /** Resolves when everything sent so far is settled. */
+  flush(): Promise<void> {
+    if (this.buffered.records === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#flushed.push(resolve));
+  }
+
+  /** Refuses further sends, and waits for those under way; each ends by its deadline. */
+  close(): Promise<void> {
+    this.#isClosed = true;
+    return this.flush();
+  }
+
+  #routes(definition: EventDefinition): readonly Route[] {
+    if (this.#isClosed) throw new BusError('BUS_CLOSED', `Event ${definition.type} was not sent: the bus is closed.`);
+    const routes = this.setup.routesOf(definition.type);
+    if (routes !== undefined) return routes;
+    throw new BusError(
+      'BUS_EVENT_TYPE_UNKNOWN',
+      `Event ${definition.type} was not sent: option "routes" does not name it.`,
+      { details: { type: definition.type } },
+    );
+  }
+
+  #envelope(definition: EventDefinition, data: unknown, options: SendOptions): Envelope {
+    const issues = definition.validate(data);
+    if (issues.length > 0) throw invalidEvent(definition, issues);
+    const { clock, newId, sourceHost, sourceLib } = this.setup;
+    const metadata: EventMetadata = {
+      id: newId(),
+      type: definition.type,
+      minorversion: definition.minorversion,
+      source: this.#source,
+      sourcehost: sourceHost,
+      time: checkedTime(definition, options.time ?? new Date(clock.now())),
+      sourcelib: sourceLib,
+    };
+    return { metadata, data };
+  }
+
+  #publish(event: Outgoing, options: SendOptions): Promise<Place> {
+    const { clock, sendDeadlineMs, buffer } = this.setup;
+    const { topic } = event.route;
+    return new Promise((resolve, reject) => {
+      if (options.signal?.aborted) return reject(interrupted('not-stored'));
+      if (this.#waiting >= buffer.records)
+        return reject(this.#full('not-stored', 'as many sends wait for room already'));
+      const deadlineMs = options.deadlineMs ?? sendDeadlineMs;
+      const pending: Pending = {
+        ...event,
+        deadline: clock.monotonic() + deadlineMs,
+        record: undefined,
+        isHanded: false,
+        isSettled: false,
+        resolve,
+        reject,
+        release: NOTHING,
+      };
+      const cancel = clock.timer(deadlineMs, () => this.#expire(pending, deadlineMs));
+      const abort = () => this.#reject(pending, interrupted(pending.isHanded ? 'unknown' : 'not-stored'));
+      options.signal?.addEventListener('abort', abort, { once: true });
+      pending.release = () => {
+        cancel();
+        options.signal?.removeEventListener('abort', abort);
+      };
+      const line = this.#lines.get(topic) ?? { waiting: new Fifo<Pending>(), isEncoding: false };
+      this.#lines.set(topic, line);
+      line.waiting.push(pending);
+      this.#waiting++;
+      this.#advance(line);
+    });
+  }
+
+  /** Moves the head of a line on, as far as it goes now. Nothing overtakes: the line waits while its head's schema is fetched. */
+  #advance(line: Line): void {
+    for (let head = line.waiting.peek(); head !== undefined && !line.isEncoding; head = line.waiting.peek()) {
+      if (head.isSettled) this.#leaveLine(line);
+      else if (head.record === undefined) this.#encode(line, head);
+      else if (this.#hasRoom(head.record.bytes)) this.#hand(line, head, head.record);
+      else return;
+    }
+  }
+
+  #encode(line: Line, pending: Pending): void {
+    try {
+      const record = this.setup.transport.codec.encode(
+        pending.definition,
+        pending.envelope,
+        pending.route,
+        pending.headers,
+      );
+      if (!(record instanceof Promise)) return this.#encoded(pending, record);
+      line.isEncoding = true;
+      const goOn = () => {
+        line.isEncoding = false;
+        this.#advance(line);
+      };
+      record
+        .then((one) => this.#encoded(pending, one))
+        .catch((error: unknown) => this.#reject(pending, error))
+        .finally(goOn);
+    } catch (error) {
+      this.#reject(pending, error);
+    }
+  }
+
+  #encoded(pending: Pending, record: BusRecord): void {
+    const bytes = sizeOf(record);
+    const { maxRecordBytes } = this.setup.transport.capabilities;
+    pending.record = { ...record, bytes };
+    if (bytes <= maxRecordBytes) return;
+    const { type } = pending.definition;
+    const text = `Event ${type} was not sent: its record has ${bytes} bytes, the limit is ${maxRecordBytes}. Send a reference instead of the content.`;
+    this.#reject(
+      pending,
+      new BusError('BUS_RECORD_TOO_LARGE', text, { details: { type, bytes, maxRecordBytes, outcome: 'not-stored' } }),
+    );
+  }
+
+  #hasRoom(bytes: number): boolean {
+    if (this.#records === 0) return true;
+    return this.#records < this.setup.buffer.records && this.#bytes + bytes <= this.setup.buffer.bytes;
+  }
+
+  #hand(line: Line, pending: Pending, record: SizedRecord): void {
+    this.#leaveLine(line);
+    pending.isHanded = true;
+    this.#records++;
+    this.#bytes += record.bytes;
+    const deadlineMs = Math.max(1, pending.deadline - this.setup.clock.monotonic());
+    const { topic } = pending.route;
+    this.setup.transport.publish(topic, [record], { deadlineMs }).then(
+      ([outcome]) => this.#settle(pending, record, outcome ?? NO_OUTCOME),
+      (error) => this.#settle(pending, record, { status: 'not-stored', error }),
+    );
+  }
+
+  #settle(pending: Pending, record: SizedRecord, outcome: PublishOutcome): void {
+    this.#records--;
+    this.#bytes -= record.bytes;
+    if (outcome.status === 'stored') this.#resolve(pending, outcome.partition, outcome.offset);
+    else this.#reject(pending, refusal(outcome));
+    for (const line of this.#lines.values()) this.#advance(line);
+    this.#sayFlushed();
+  }
+
+  #resolve(pending: Pending, partition: number, offset: string): void {
+    if (pending.isSettled) return;
+    pending.isSettled = true;
+    pending.release();
+    pending.resolve({ topic: pending.route.topic, partition, offset });
+  }
+
+  #reject(pending: Pending, error: unknown): void {
+    if (pending.isSettled) return;
+    pending.isSettled = true;
+    pending.release();
+    pending.reject(error);
+  }
+
+  #expire(pending: Pending, deadlineMs: number): void {
+    if (!pending.isHanded)
+      return this.#reject(pending, this.#full('not-stored', `it waited ${deadlineMs} ms for room or for its schema`));
+    const text = `No acknowledgement within ${deadlineMs} ms: the event may be stored, or may be stored later.`;
+    this.#reject(
+      pending,
+      new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic: pending.route.topic, outcome: 'unknown' } }),
+    );
+  }
+
+  #leaveLine(line: Line): void {
+    line.waiting.shift();
+    this.#waiting--;
+    if (this.#isClosed) this.#sayFlushed();
+  }
+
+  #sayFlushed(): void {
+    if (this.buffered.records > 0) return;
+    for (const resolve of this.#flushed.splice(0)) resolve();
+  }
+
+  #full(outcome: 'not-stored', why: string): BusError {
+    const { records, bytes } = this.setup.buffer;
+    return new BusError(
+      'BUS_BUFFER_FULL',
+      `The event was not sent: ${why}; the buffer holds ${records} records or ${bytes} bytes. Await sends, or raise option "buffer".`,
+      { details: { outcome, records, bytes } },
+    );
+  }
+
+  #published(event: EventMetadata, records: readonly Place[], startedAt: number): Sent {
+    const { identity, clock } = this.setup;
+    if (signals.published.isHeard)
+      signals.published.publish({ ...identity, event, records, durationMs: clock.monotonic() - startedAt });
+    return { event, records };
+  }
+
+  #failed(event: EventMetadata, error: unknown): never {
+    if (signals.sendFailed.isHeard) signals.sendFailed.publish({ ...this.setup.identity, event, error });
+    throw error;
+  }
+}
+
+interface Outgoing {
+  readonly definition: EventDefinition;
+  readonly envelope: Envelope;
+  readonly route: Route;
+  readonly headers: readonly Header[];
+}
+
+interface Pending extends Outgoing {
+  readonly deadline: number;
+  record: SizedRecord | undefined;
+  isHanded: boolean;
+  isSettled: boolean;
+  readonly resolve: (place: Place) => void;
+  readonly reject: (error: unknown) => void;
+  release: () => void;
+}
+
+/** The sends of one topic that are not handed to the transport yet. */
+interface Line {
+  readonly waiting: Fifo<Pending>;
+  isEncoding: boolean;
+}
+
+type SizedRecord = BusRecord & { readonly bytes: number };
+
+/** The handler that sends is the cause: its event's id, and the id that the whole chain began with. */
+function headersOf(own: Readonly<Record<string, string>> = {}): readonly Header[] {
+  const headers: Header[] = Object.entries(own).map(([name, value]) => [checkedName(name), Buffer.from(value)]);
+  const cause = currentDelivery();
+  if (cause === undefined) return headers;
+  const correlation = cause.headers[CORRELATION] ?? cause.event.id;
+  return [...headers, [CAUSATION, Buffer.from(cause.event.id)], [CORRELATION, Buffer.from(correlation)]];
+}
+
+function checkedName(name: string): string {
+  if (/^[A-Za-z0-9._-]{1,100}$/.test(name) && !RESERVED.test(name)) return name;
+  throw new BusError(
+    'BUS_EVENT_INVALID',
+    `Header "${name}" was refused: use letters, digits, ".", "_" and "-", and no name that the bus uses itself (ce_…, dead-…, ${CAUSATION}, ${CORRELATION}, sourcehost, sourcelib, content-type).`,
+  );
+}
+
+function checkedTime(definition: EventDefinition, time: Date | string): string {
+  const isValid =
+    typeof time === 'string' ? TIME.test(time) && !Number.isNaN(Date.parse(time)) : !Number.isNaN(time.getTime());
+  if (isValid) return isoTime(time);
+  throw new BusError(
+    'BUS_EVENT_INVALID',
+    `Event ${definition.type} was not sent: option "time" must be a valid Date or an ISO 8601 date-time with an offset.`,
+  );
+}
+
+async function settleAll(publishes: readonly Promise<Place>[]): Promise<readonly Place[]> {
+  if (publishes.length === 1) return [await publishes[0]!];
+  const results = await Promise.allSettled(publishes);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<Place>).value);
+}
+
+/** The error of a transport, with the outcome where the sender can read it. */
+function refusal(outcome: Exclude<PublishOutcome, { status: 'stored' }>): unknown {
+  const { error, status } = outcome;
+  if (!isBusError(error))
+    return new BusError('BUS_TRANSPORT_UNAVAILABLE', `The transport failed: ${error.message}`, {
+      cause: error,
+      details: { outcome: status },
+    });
+  if (error.details['outcome'] !== undefined) return error;
+  return new BusError(error.code, error.message, {
+    cause: error.cause ?? error,
+    details: { ...error.details, outcome: status },
+  });
+}
+
+function interrupted(outcome: 'not-stored' | 'unknown'): BusError {
+  return new BusError('BUS_INTERRUPTED', 'The caller gave up waiting for the send.', { details: { outcome } });
+}
+
+function sizeOf({ key, value, headers }: BusRecord): number {
+  let bytes = (key?.byteLength ?? 0) + (value?.byteLength ?? 0);
+  for (const [name, header] of headers) bytes += name.length + header.byteLength;
+  return bytes;
+}
+
+const CAUSATION = 'causationid';
+const CORRELATION = 'correlationid';
+const RESERVED =
+  /^(ce_|dead-|causationid$|correlationid$|sourcehost$|sourcelib$|content-type$|__proto__$|constructor$|prototype$)/;
+const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/;
+const NO_OUTCOME: PublishOutcome = { status: 'unknown', error: new Error('The transport gave no outcome.') };
+const NOTHING = () => {};

@@ -1,0 +1,106 @@
+/**
+ * What becomes of a failed attempt. A policy is one pure function of the failure; chance is one of its arguments.
+ * `NonRetryable` and `RetryAfter` thrown by a handler steer before the policy is asked.
+ */
+import type { Random } from './clock.js';
+import type { EventMetadata } from './envelope.js';
+import { BusError, RetryAfter, isBusError, type BusErrorCode } from './errors.js';
+
+export interface Failure {
+  readonly error: unknown;
+  /** The attempt that failed, from 1. */
+  readonly attempt: number;
+  readonly event: EventMetadata;
+  readonly random: Random;
+}
+
+export type RetryDecision =
+  | { readonly action: 'retry'; readonly afterMs: number }
+  | { readonly action: 'dead' }
+  /** Passed over on purpose; `rule` names why, in signals and metrics. */
+  | { readonly action: 'skip'; readonly rule: string };
+
+export type RetryPolicy = (failure: Failure) => RetryDecision;
+
+export interface ExponentialOptions {
+  /** How often a delivery is tried before it is a dead letter. Default 5; 1: never again. */
+  readonly attempts?: number;
+  /** Upper bound of the first pause, in milliseconds; doubles with each attempt. Default 100. */
+  readonly firstMs?: number;
+  /** Upper bound of every pause, in milliseconds. Default 30 000. */
+  readonly maxMs?: number;
+}
+
+/**
+ * Exponential pauses with full jitter: a pause is drawn between 0 and the bound, so that many failures of one moment do not come back as one
+ * (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). What no second attempt can change is dead at once.
+ */
+export function exponential(options: ExponentialOptions = {}): RetryPolicy {
+  const { attempts, firstMs, maxMs } = { ...EXPONENTIAL, ...options };
+  if (!Number.isInteger(attempts) || attempts < 1) throw invalid('attempts', 'a positive integer', attempts);
+  if (!(firstMs >= 0)) throw invalid('firstMs', 'at least 0', firstMs);
+  if (!(maxMs >= firstMs)) throw invalid('maxMs', 'at least firstMs', maxMs);
+  return ({ error, attempt, random }) => {
+    if (attempt >= attempts || isHopeless(error)) return { action: 'dead' };
+    return { action: 'retry', afterMs: random() * backoffMs(attempt, firstMs, maxMs) };
+  };
+}
+
+/** Bound of the pause after attempt `attempt` (from 1), without jitter. */
+export function backoffMs(attempt: number, firstMs: number, maxMs: number): number {
+  return Math.min(maxMs, firstMs * 2 ** Math.min(attempt - 1, 50));
+}
+
+/** What a failed attempt leads to: the handler's own word first, then the policy. */
+export function decide(policy: RetryPolicy, failure: Failure): RetryDecision {
+  const { error } = failure;
+  if (isNonRetryable(error)) return { action: 'dead' };
+  const decision = ask(policy, failure);
+  if (isRetryAfter(error) && decision.action === 'retry') return { action: 'retry', afterMs: Math.max(0, error.ms) };
+  if (decision.action === 'retry' && !(decision.afterMs >= 0)) return { action: 'retry', afterMs: 0 };
+  return decision;
+}
+
+/** The reason code a dead letter carries for an error. */
+export function reasonOf(error: unknown): BusErrorCode {
+  if (isBusError(error) || isNonRetryable(error)) return (error as { code: BusErrorCode }).code;
+  return 'BUS_HANDLER_FAILED';
+}
+
+/** Whether no further attempt can end otherwise. Such a failure says nothing about the health of the handler. */
+export function isHopeless(error: unknown): boolean {
+  return isNonRetryable(error) || (isBusError(error) && HOPELESS.has(error.code));
+}
+
+// Instances of another copy of this package must steer too: the name decides.
+function isNonRetryable(error: unknown): boolean {
+  return error instanceof Error && error.name === 'NonRetryable';
+}
+
+function isRetryAfter(error: unknown): error is RetryAfter {
+  return error instanceof Error && error.name === 'RetryAfter' && 'ms' in error && typeof error.ms === 'number';
+}
+
+// A policy that throws must not stop a consumer, and must not lose the event: it is a dead letter.
+function ask(policy: RetryPolicy, failure: Failure): RetryDecision {
+  try {
+    return policy(failure);
+  } catch {
+    return { action: 'dead' };
+  }
+}
+
+function invalid(option: string, expected: string, got: unknown): BusError {
+  return new BusError('BUS_CONFIG_INVALID', `Option "retry.${option}" must be ${expected}, got ${String(got)}.`);
+}
+
+const EXPONENTIAL = { attempts: 5, firstMs: 100, maxMs: 30_000 } as const;
+
+const HOPELESS: ReadonlySet<BusErrorCode> = new Set<BusErrorCode>([
+  'BUS_EVENT_INVALID',
+  'BUS_ENCODE_FAILED',
+  'BUS_DECODE_FAILED',
+  'BUS_SCHEMA_UNKNOWN',
+  'BUS_RECORD_TOO_LARGE',
+  'BUS_HANDLER_REFUSED',
+]);
