@@ -150,6 +150,12 @@ export class Bus {
     return this.#receivers.connect(definition, receiver);
   }
 
+  /** Everything that is wrong with routes and handlers so far; `open` refuses with the same. For who has findings to add. */
+  problems(): readonly string[] {
+    const { problems } = resolveRoutes(this.#options.routes, this.#definitions, this.#options.topicPrefix);
+    return [...problems, ...this.#settleHandlers().problems];
+  }
+
   /** Checks routes and handlers, opens the transport, makes topics and schemas ready. Rejects with all problems at once. Idempotent. */
   open(): Promise<void> {
     return (this.#opening ??= this.#open());
@@ -198,9 +204,9 @@ export class Bus {
   }
 
   async #open(): Promise<void> {
-    const { routes, problems } = resolveRoutes(this.#options.routes, this.#definitions, this.#options.topicPrefix);
-    const wrong = [...problems, ...this.#settleHandlers().problems];
+    const wrong = this.problems();
     if (wrong.length > 0) throw invalid(wrong);
+    const { routes } = resolveRoutes(this.#options.routes, this.#definitions, this.#options.topicPrefix);
     this.#routes = routes;
     await this.transport.open();
     await this.#ensureTopics([...routes.values()].flat().map((route) => route.topic));
