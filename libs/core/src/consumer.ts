@@ -375,22 +375,20 @@ export class Consumer {
   }
 
   async #commitNow(assignments: readonly Assignment[]): Promise<void> {
-    const news = assignments
-      .filter((one) => one.state !== 'gone')
-      .flatMap((assignment) => {
-        const finished = assignment.tracker.take();
-        return finished === undefined
-          ? []
-          : [{ assignment, topic: assignment.topic, partition: assignment.partition, ...finished }];
-      });
+    const news = assignments.flatMap((assignment) => {
+      const { topic, partition, state, tracker } = assignment;
+      const finished = state === 'gone' ? undefined : tracker.take();
+      return finished === undefined ? [] : [{ assignment, commit: { topic, partition, ...finished } }];
+    });
     if (news.length === 0) return;
-    const answers = await this.#subscription!.commit(news.map(({ assignment: _, ...commit }) => commit)).catch(() =>
-      news.map(() => 'later' as const),
-    );
-    for (const [i, { assignment, topic, partition, position }] of news.entries()) {
+    const commits = news.map(({ commit }) => commit);
+    const answers = await this.#subscription!.commit(commits).catch(() => commits.map(() => 'later' as const));
+    for (const [i, { assignment, commit }] of news.entries()) {
       if (answers[i] === 'committed') {
-        if (signals.committed.isHeard)
+        const { topic, partition, position } = commit;
+        if (signals.committed.isHeard) {
           signals.committed.publish({ ...this.setup.identity, group: this.setup.group, topic, partition, position });
+        }
       } else if (answers[i] === 'fenced') {
         this.#drop([assignment]);
       } else {

@@ -101,7 +101,7 @@ export class Lanes {
 
   /** Interrupts what still runs of these assignments. Their outcome counts for nothing any more. */
   interrupt(assignments: ReadonlySet<Assignment>): void {
-    for (const [attempt, lane] of [...this.#running]) {
+    for (const [attempt, lane] of this.#running) {
       if (assignments.has(lane.assignment)) attempt.interrupt();
     }
     this.pump();

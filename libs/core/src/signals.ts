@@ -138,7 +138,9 @@ function signal<Fact>(name: string): Signal<Fact> {
     subscribe(hear) {
       const onFact = (fact: unknown) => hear(fact as Fact);
       one.subscribe(onFact);
-      return () => void one.unsubscribe(onFact);
+      return () => {
+        one.unsubscribe(onFact);
+      };
     },
   };
 }

@@ -43,6 +43,7 @@ export async function subscribe(
   const held = new Map<string, Held>();
   const leaving = new Map<AbortController, Promise<void>>();
   const ended = new AbortController();
+  const early: [string, readonly Assigned[]][] = [];
   let member: string | undefined;
   let state: 'joining' | 'running' | 'stopping' | 'stopped' = 'joining';
   let isInTrouble = false;
@@ -122,8 +123,6 @@ export async function subscribe(
       }
     }
   }
-
-  const early: [string, readonly Assigned[]][] = [];
 
   function assign(to: string, partitions: readonly Assigned[]): void {
     if (member === undefined && !ended.signal.aborted) return void early.push([to, partitions]);
