@@ -1,0 +1,90 @@
+/** The half of a bus that everybody may use: options, transport, clock, the bus itself, its producer and its registry. Closed last of all. */
+import { ConfigurableModuleBuilder, Module, type FactoryProvider, type InjectionToken } from '@nestjs/common';
+import { DiscoveryModule, DiscoveryService, ExternalContextCreator, ModuleRef } from '@nestjs/core';
+import { BusError, createBus, systemClock, type Bus, type Clock, type Transport } from '@event-bus/core';
+import type { EventBusModuleOptions } from './event-bus-options.js';
+import { EventBusProducer, producerToken } from './event-bus-producer.js';
+import { EventBusRegistry } from './event-bus-registry.js';
+import { EventBusLog } from './log.js';
+import { DEFAULT_BUS, EVENT_BUS, EVENT_BUS_CLOCK, EVENT_BUS_REGISTRY, EVENT_BUS_TRANSPORT } from './tokens.js';
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<EventBusModuleOptions>({
+  moduleName: 'EventBus',
+})
+  .setClassMethodName('forRoot')
+  .setFactoryMethodName('createEventBusOptions')
+  .setExtras({ name: DEFAULT_BUS, isGlobal: true }, (definition, { name, isGlobal }) => {
+    const parts = partsOf(name);
+    return {
+      ...definition,
+      global: isGlobal,
+      providers: [...(definition.providers ?? []), ...parts],
+      exports: parts.map(({ provide }) => provide),
+    };
+  })
+  .build();
+
+@Module({ imports: [DiscoveryModule] })
+export class EventBusCoreModule extends ConfigurableModuleClass {}
+
+function partsOf(name: string): FactoryProvider[] {
+  return [
+    part(
+      EVENT_BUS_TRANSPORT(name),
+      [MODULE_OPTIONS_TOKEN],
+      (options: EventBusModuleOptions) => given(options, name).transport,
+    ),
+    part(EVENT_BUS_CLOCK(name), [], () => systemClock),
+    part(
+      EVENT_BUS(name),
+      [MODULE_OPTIONS_TOKEN, EVENT_BUS_TRANSPORT(name), EVENT_BUS_CLOCK(name)],
+      (options: EventBusModuleOptions, transport: Transport, clock: Clock) =>
+        createBus({ ...options, name, transport }, { clock }),
+    ),
+    part(
+      EVENT_BUS_REGISTRY(name),
+      [
+        EVENT_BUS(name),
+        MODULE_OPTIONS_TOKEN,
+        EVENT_BUS_CLOCK(name),
+        DiscoveryService,
+        ExternalContextCreator,
+        ModuleRef,
+      ],
+      (
+        bus: Bus,
+        options: EventBusModuleOptions,
+        clock: Clock,
+        discovery: DiscoveryService,
+        external: ExternalContextCreator,
+        moduleRef: ModuleRef,
+      ) =>
+        new EventBusRegistry(bus, options, new EventBusLog({ bus: bus.name, service: bus.service }, clock), clock, {
+          discovery,
+          external,
+          moduleRef,
+        }),
+    ),
+    part(
+      producerToken(name),
+      [EVENT_BUS_REGISTRY(name)],
+      (registry: EventBusRegistry) => new EventBusProducer(registry),
+    ),
+  ];
+}
+
+function part(
+  provide: InjectionToken,
+  inject: InjectionToken[],
+  useFactory: (...args: never[]) => unknown,
+): FactoryProvider {
+  return { provide, inject, useFactory: useFactory as FactoryProvider['useFactory'] };
+}
+
+function given(options: EventBusModuleOptions | undefined, name: string): EventBusModuleOptions {
+  if (typeof options === 'object' && options !== null) return options;
+  throw new BusError(
+    'BUS_CONFIG_INVALID',
+    `The bus "${name}" has no options: its factory gave ${String(options)}; return { service, transport, … }.`,
+  );
+}

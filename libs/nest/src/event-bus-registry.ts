@@ -1,0 +1,248 @@
+/**
+ * What one bus has in this application: its definitions, its handlers, its log. It puts all of them into core before core opens, so that every finding
+ * of a start comes in one error.
+ */
+import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+import type { DiscoveryService, ExternalContextCreator, ModuleRef } from '@nestjs/core';
+import {
+  BusError,
+  type Bus,
+  type Clock,
+  type DeliveryContext,
+  type EventDefinition,
+  type HandlerOptions,
+} from '@event-bus/core';
+import { EventBusContext } from './event-bus-context.js';
+import type { EventBusModuleOptions } from './event-bus-options.js';
+import { findHandlers, type FoundHandler } from './explorer.js';
+import { failureOf } from './failure.js';
+import { invoker, type Invoke } from './invoker.js';
+import type { EventBusLog } from './log.js';
+import { DEFAULT_BUS } from './tokens.js';
+
+/** A handler that does not come from `@OnEventBus`: an `@EventPattern` of `EventBusStrategy`. */
+export interface JoinedHandler {
+  readonly eventType: string;
+  readonly options: HandlerOptions;
+  readonly invoke: Invoke;
+}
+
+/** What joins: handlers, and what is wrong with them. Asked once, when the bus is prepared. */
+export type HandlerSource = () => { readonly handlers: readonly JoinedHandler[]; readonly problems: readonly string[] };
+
+/** Definitions that a module owns, as `forFeature` leaves them. */
+export class EventBusFeature {
+  constructor(
+    readonly bus: string,
+    readonly definitions: readonly EventDefinition[],
+  ) {}
+}
+
+/** The parts of Nest that a registry needs. */
+export interface NestParts {
+  readonly discovery: DiscoveryService;
+  readonly external: ExternalContextCreator;
+  readonly moduleRef: ModuleRef;
+}
+
+export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
+  readonly #nest: NestParts;
+  readonly #sources: HandlerSource[] = [];
+  #definitions: ReadonlyMap<string, EventDefinition> = new Map();
+  #handlers = 0;
+  #preparing: Promise<void> | undefined;
+  readonly #opened = pending();
+  readonly #clock: Clock;
+
+  constructor(
+    readonly bus: Bus,
+    readonly options: EventBusModuleOptions,
+    readonly log: EventBusLog,
+    clock: Clock,
+    nest: NestParts,
+  ) {
+    this.#clock = clock;
+    this.#nest = nest;
+  }
+
+  /** The first hook of all (a global module's runs before every other), so that whoever sends in its own `onModuleInit` finds the bus open. */
+  onModuleInit(): Promise<void> {
+    return this.prepare();
+  }
+
+  /** The last hook of all: requests may send until the server is gone, which is after handlers have stopped. */
+  async onApplicationShutdown(): Promise<void> {
+    await this.#closeAll();
+  }
+
+  /** Takes handlers in that come from elsewhere. Throws `BUS_CONFIG_INVALID` when the bus is prepared already: a running group takes no new ones. */
+  join(source: HandlerSource): void {
+    if (this.#preparing !== undefined)
+      throw new BusError(
+        'BUS_CONFIG_INVALID',
+        `The event bus "${this.bus.name}" is open and takes no more handlers; call connectMicroservice before app.init() and app.listen().`,
+      );
+    this.#sources.push(source);
+  }
+
+  /** How many handlers this application has for this bus. Known once prepared. */
+  get handlerCount(): number {
+    return this.#handlers;
+  }
+
+  /** The definition of an event type this application knows on this bus. Known once prepared. */
+  definition(eventType: string): EventDefinition | undefined {
+    return this.#definitions.get(eventType);
+  }
+
+  /** Finds definitions and handlers, checks everything together and opens the bus. Idempotent. */
+  prepare(): Promise<void> {
+    this.#preparing ??= this.#prepare().then(this.#opened.resolve, async (error: unknown) => {
+      this.#opened.reject(error);
+      await this.#closeAll();
+      throw error;
+    });
+    return this.#preparing;
+  }
+
+  /** Whether the bus can be sent to. */
+  get isOpen(): boolean {
+    return this.bus.status().state !== 'new';
+  }
+
+  /** Resolves once the bus is open; rejects with what stopped the start, or after `deadlineMs`. */
+  async opened(deadlineMs: number): Promise<void> {
+    let cancel = () => {};
+    const late = new Promise<never>((_resolve, reject) => {
+      cancel = this.#clock.timer(deadlineMs, () =>
+        reject(
+          new BusError(
+            'BUS_CONFIG_INVALID',
+            `The application has not started within ${deadlineMs} ms; send in onModuleInit or later, and call app.init() or app.listen().`,
+          ),
+        ),
+      );
+    });
+    await Promise.race([this.#opened.promise, late]).finally(cancel);
+  }
+
+  async #closeAll(): Promise<void> {
+    await this.bus.close();
+    this.log.close();
+  }
+
+  async #prepare(): Promise<void> {
+    const { discovery, external } = this.#nest;
+    const all = findHandlers(discovery, external);
+    const features = instancesOf(discovery, EventBusFeature);
+    const buses = instancesOf(discovery, EventBusRegistry).map((registry) => registry.bus.name);
+    const problems = [...sameName(buses, this.bus.name), ...strays(all, features, buses)];
+    const mine = all.filter(({ options }) => (options.bus ?? DEFAULT_BUS) === this.bus.name);
+    this.#define(features, mine);
+    problems.push(...this.#handle(mine), ...this.#joinAll(), ...this.bus.problems());
+    if (problems.length > 0) throw invalid(problems);
+    await this.bus.open();
+  }
+
+  #define(features: readonly EventBusFeature[], handlers: readonly FoundHandler[]): void {
+    const owned = features.filter(({ bus }) => bus === this.bus.name).flatMap(({ definitions }) => definitions);
+    this.bus.define(...owned);
+    const known = [...(this.options.events ?? []), ...owned, ...handlers.map(({ definition }) => definition)].filter(
+      (definition) => definition !== undefined,
+    );
+    this.#definitions = new Map(known.map((definition) => [definition.type, definition]));
+  }
+
+  #handle(handlers: readonly FoundHandler[]): string[] {
+    const { external, moduleRef } = this.#nest;
+    return handlers.flatMap(({ id, definition, options: { bus: _bus, ...options }, wrapper, method, problem }) => {
+      if (problem !== undefined) return [problem];
+      this.#add(definition, { ...options, id }, invoker(external, moduleRef, wrapper, method, definition.type));
+      return [];
+    });
+  }
+
+  #joinAll(): string[] {
+    return this.#sources.flatMap((source) => {
+      const { handlers, problems } = source();
+      return [...problems, ...handlers.flatMap((handler) => this.#joinOne(handler))];
+    });
+  }
+
+  #joinOne({ eventType, options, invoke }: JoinedHandler): string[] {
+    const definition = this.#definitions.get(eventType);
+    if (definition === undefined)
+      return [
+        `@EventPattern("${eventType}") has no event definition on the bus "${this.bus.name}"; list it in forFeature([…]) or in the option "events".`,
+      ];
+    this.#add(definition, options, invoke);
+    return [];
+  }
+
+  #add(definition: EventDefinition, options: HandlerOptions, invoke: Invoke): void {
+    this.#handlers++;
+    this.bus.handle(definition, options, async (data: unknown, delivery: DeliveryContext) => {
+      const outcome = await invoke(data, new EventBusContext(delivery));
+      if (!outcome.ok) throw failureOf(outcome);
+    });
+    this.log.handlerFound({
+      handler: options.id,
+      event_type: definition.type,
+      topic: options.topic ?? Object.keys(this.options.routes?.[definition.type] ?? {}).join(', '),
+      group: options.group ?? this.options.service,
+    });
+  }
+}
+
+function sameName(buses: readonly string[], name: string): string[] {
+  if (buses.filter((bus) => bus === name).length < 2) return [];
+  return [
+    `Two buses are named "${name}"; give each EventBusModule.forRoot a "name" of its own, and use forFeature where only definitions are added.`,
+  ];
+}
+
+function strays(
+  handlers: readonly FoundHandler[],
+  features: readonly EventBusFeature[],
+  buses: readonly string[],
+): string[] {
+  const isMissing = (bus: string | undefined) => !buses.includes(bus ?? DEFAULT_BUS);
+  const cure = (bus: string | undefined) =>
+    `import EventBusModule.forRoot({ ${bus === undefined || bus === DEFAULT_BUS ? '' : `name: '${bus}', `}… }) or name one of: ${buses.join(', ')}`;
+  return [
+    ...handlers
+      .filter(({ options }) => isMissing(options.bus))
+      .map(
+        ({ id, options }) =>
+          `Handler "${id}" is for the bus "${options.bus ?? DEFAULT_BUS}", which does not exist; ${cure(options.bus)}.`,
+      ),
+    ...features
+      .filter(({ bus }) => isMissing(bus))
+      .map(({ bus }) => `EventBusModule.forFeature is for the bus "${bus}", which does not exist; ${cure(bus)}.`),
+  ];
+}
+
+function instancesOf<T>(discovery: DiscoveryService, kind: abstract new (...args: never[]) => T): T[] {
+  return discovery
+    .getProviders()
+    .flatMap((wrapper) =>
+      wrapper.isNotMetatype && !wrapper.isAlias && wrapper.instance instanceof kind ? [wrapper.instance as T] : [],
+    );
+}
+
+function invalid(problems: readonly string[]): BusError {
+  const list =
+    problems.length === 1
+      ? problems[0]!
+      : `${problems.length} things are wrong with the event bus:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`;
+  return new BusError('BUS_CONFIG_INVALID', list, { details: { problems } });
+}
+
+function pending() {
+  let resolve!: () => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<void>((onResolve, onReject) => ([resolve, reject] = [onResolve, onReject]));
+  // Nobody has to wait for it.
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,87 @@
+import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
+import type { Clock } from '@event-bus/core';
+import type { EventBusRegistry, HandlerSource } from './event-bus-registry.js';
+import { DEFAULT_BUS, EVENT_BUS_RUNNER } from './tokens.js';
+
+/**
+ * Starts and stops the handlers of a bus. It lives in the module that `forRoot` makes: imported last in the root module, it starts after every feature
+ * and stops before every feature, repository and database.
+ */
+export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
+  readonly #registry: EventBusRegistry;
+  readonly #clock: Clock;
+  #stopping: Promise<void> | undefined;
+  #cancelWarning = () => {};
+
+  constructor(registry: EventBusRegistry, clock: Clock) {
+    this.#registry = registry;
+    this.#clock = clock;
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    if (this.#registry.options.autoStart ?? true) await this.start();
+  }
+
+  onModuleDestroy(): Promise<void> {
+    return this.stop();
+  }
+
+  /** Starts the handlers; resolves once every group has joined. With `autoStart: false` this is for the application to call. Idempotent. */
+  async start(): Promise<void> {
+    await this.#registry.prepare();
+    await this.#registry.bus.start();
+    this.#registry.log.started({ handlers: this.#registry.handlerCount });
+    this.#cancelWarning = this.#clock.timer(HOOKS_AFTER_MS, () => {
+      if (process.listenerCount('SIGTERM') === 0) this.#registry.log.hooksMissing();
+    });
+  }
+
+  /** Takes nothing more, lets running handlers finish until `stopTimeoutMs`, commits and leaves. Sending goes on. Idempotent. */
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  /** For `EventBusStrategy`: handlers that are found elsewhere. Before the application is initialised. */
+  join(source: HandlerSource): void {
+    this.#registry.join(source);
+  }
+
+  async #stop(): Promise<void> {
+    this.#cancelWarning();
+    const isRunning = this.#registry.bus.status().state === 'started';
+    const endWatch = isRunning ? this.#watchSignals() : () => {};
+    if (isRunning) this.#registry.log.draining();
+    try {
+      await this.#registry.bus.stop();
+    } finally {
+      endWatch();
+    }
+    if (isRunning) this.#registry.log.stopped();
+  }
+
+  // Nest ignores a second signal; whoever sends one does not want to wait for the drain.
+  #watchSignals(): () => void {
+    const since = this.#clock.monotonic();
+    const leave = (signal: NodeJS.Signals) => {
+      if (this.#clock.monotonic() - since < SAME_SIGNAL_MS) return;
+      this.#registry.log.leavingAtOnce({ signal });
+      process.exit(128 + (signal === 'SIGINT' ? 2 : 15));
+    };
+    for (const signal of STOP_SIGNALS) process.on(signal, leave);
+    return () => {
+      for (const signal of STOP_SIGNALS) process.off(signal, leave);
+    };
+  }
+}
+
+export function runnerToken(name: string): string | typeof EventBusRunner {
+  return name === DEFAULT_BUS ? EventBusRunner : EVENT_BUS_RUNNER(name);
+}
+
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+// One Ctrl-C reaches a process twice when npm passes on what the terminal has sent already.
+const SAME_SIGNAL_MS = 250;
+
+// Some call enableShutdownHooks() only after listen().
+const HOOKS_AFTER_MS = 1_000;

@@ -1,0 +1,62 @@
+/** `@OnEventBus`: marks a method of a provider or a controller as a handler. It only writes down; the explorer reads at start. */
+import 'reflect-metadata';
+import type { EventData, EventDefinition, HandlerOptions } from '@event-bus/core';
+import type { EventBusContext } from './event-bus-context.js';
+import { markAsEntryProvider } from './nest-internals.js';
+
+/** The options of a handler in core, with a default id, and the bus it belongs to. */
+export interface OnEventBusOptions extends Omit<HandlerOptions, 'id'> {
+  /**
+   * Pins the handler's id. Dead letters are addressed by it, so pin it before renaming the class or the method, and in a bundle that mangles class
+   * names. Default `Class.method`.
+   */
+  readonly id?: string;
+  /** The name of the bus. Default `default`. */
+  readonly bus?: string;
+}
+
+/** One `@OnEventBus` as it is kept on the method. */
+export interface HandlerDeclaration {
+  readonly definition: EventDefinition;
+  readonly options: OnEventBusOptions;
+}
+
+/**
+ * Runs the method for every event of this type, at least once, in order per key. It returns to say handled and throws to be tried again;
+ * `NonRetryable` and `RetryAfter` steer. May be repeated: a method with two of them is one handler of two event types.
+ *
+ * The first parameter must accept the event's data, one field of it (for `@Payload('field')`), or the context; `unknown` accepts everything.
+ */
+export function OnEventBus<D extends EventDefinition>(
+  definition: D,
+  options: OnEventBusOptions = {},
+): HandlerDecorator<EventData<D>> {
+  return (target, _method, descriptor) => {
+    const method = descriptor.value as object;
+    // Decorators run bottom-up; the order of the source is what people expect to see listed.
+    Reflect.defineMetadata(
+      HANDLERS,
+      [{ definition, options } satisfies HandlerDeclaration, ...declarationsOf(method)],
+      method,
+    );
+    markAsEntryProvider(target.constructor);
+  };
+}
+
+/** Refuses, at compile time, a method whose first parameter cannot take what it would be given. */
+export type HandlerDecorator<Data> = <Method extends Accepts<Data> | Accepts<EventBusContext> | AcceptsField<Data>>(
+  target: object,
+  method: string | symbol,
+  descriptor: TypedPropertyDescriptor<Method>,
+) => void;
+
+type Accepts<First> = (first: First, ...rest: any[]) => unknown;
+type AcceptsField<Data> = { [Field in keyof Data]-?: Accepts<Data[Field]> }[keyof Data];
+
+/** All `@OnEventBus` of a method, from top to bottom. */
+export function declarationsOf(method: object): readonly HandlerDeclaration[] {
+  return (Reflect.getMetadata(HANDLERS, method) as readonly HandlerDeclaration[] | undefined) ?? [];
+}
+
+// Written out and not a symbol: a second copy of this package reads it too.
+const HANDLERS = 'event-bus:handlers';
