@@ -2,7 +2,12 @@ import { defineConfig } from 'vitest/config';
 
 // The libraries are tested from their sources: no build stands between a change and its test.
 const conditions = ['source', 'module', 'node', 'import', 'default'];
-const fromSources = { resolve: { conditions }, ssr: { resolve: { conditions } } };
+const fromSources = {
+  // Tests are in no library's own tsconfig; without one, their decorators would be left as they are.
+  tsconfig: 'tsconfig.test.json',
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+};
 
 /** Tests that start processes and servers of their own run one file after the other: two of them would measure each other. */
 const alone = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 180_000 };
