@@ -11,7 +11,8 @@ export function cacheFolder() {
 
 /**
  * The folder `name` of the cache. When it is not there, `make` fills an empty folder, which then gets that name in one
- * step: the folder is complete or absent. Processes that want the same folder wait for the first of them.
+ * step: the folder is complete or absent. One folder is made at a time, whoever wants it: Maven's own store does not bear
+ * two at once.
  *
  * @param {string} name what it holds, with everything the content depends on (a version, a hash)
  * @param {(line: string) => void} log
@@ -22,7 +23,7 @@ export async function once(name, log, make) {
   const folder = join(cacheFolder(), name);
   if (existsSync(folder)) return folder;
   await mkdir(cacheFolder(), { recursive: true });
-  const unlock = await lock(`${folder}.lock`, log);
+  const unlock = await lock(join(cacheFolder(), 'lock'), log);
   removeLeftDrafts(folder);
   const draft = await mkdtemp(`${folder}.draft-${process.pid}-`);
   try {
@@ -38,13 +39,13 @@ export async function once(name, log, make) {
 }
 
 /**
- * Only saves two processes from doing the same work: the rename above keeps the cache right without it.
+ * Saves work; that a folder is complete or absent does not hang on it.
  *
  * @param {string} file
  * @param {(line: string) => void} log
  */
 async function lock(file, log) {
-  const mine = `${file}-${process.pid}`;
+  const mine = `${file}-${process.pid}-${Math.random()}`;
   writeFileSync(mine, String(process.pid));
   try {
     for (let isFirstTry = true; !claim(mine, file); isFirstTry = false) {
@@ -53,7 +54,7 @@ async function lock(file, log) {
         rmSync(file, { force: true });
         continue;
       }
-      if (isFirstTry) log(`waiting for process ${owner}, which is fetching the same`);
+      if (isFirstTry) log(`waiting for what process ${owner} is fetching`);
       await sleep(200);
     }
   } finally {
