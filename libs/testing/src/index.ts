@@ -1,3 +1,10 @@
+export {
+  conformance,
+  conformanceCases,
+  type ConformanceFaults,
+  type ConformanceOptions,
+  type TestFunction,
+} from './conformance.js';
 export { jsonCodec } from './json-codec.js';
 export { seededRandom } from './seeded-random.js';
 export {

@@ -64,8 +64,9 @@ export function transport(parts: TransportParts): Transport {
       mustBeOpen();
       mustFit(records);
       const work = publish(topic, records, deadlineMs);
-      const done = work.then(ignore, ignore).then(() => void publishing.delete(done));
-      publishing.add(done);
+      publishing.add(work);
+      const forget = () => void publishing.delete(work);
+      work.then(forget, forget);
       return work;
     },
 
@@ -166,7 +167,7 @@ export function transport(parts: TransportParts): Transport {
   function store(topic: string, records: readonly BusRecord[]): { outcomes: PublishOutcome[]; isAnswered: boolean } {
     const count = log.partitions(topic);
     const keyless = integer(random, 0, count - 1);
-    const outcomes = new Array<PublishOutcome>(records.length);
+    const outcomes: PublishOutcome[] = [];
     const indexes = new Map<number, number[]>();
     records.forEach(({ key }, index) => {
       const partition = key === null ? keyless : partitionOf(key, count);
@@ -244,7 +245,7 @@ export function transport(parts: TransportParts): Transport {
     state = 'closing';
     ended.abort();
     await Promise.all([...subscriptions].map((subscription) => subscription.stop()));
-    await Promise.all(publishing);
+    await Promise.allSettled(publishing);
     await codec.close();
     state = 'closed';
   }
@@ -266,7 +267,6 @@ function sizeOf({ key, value, headers }: BusRecord): number {
 }
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
-const ignore = (): void => {};
 
 const TOPIC_NAME = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/;
 const ANSWER_TIMEOUT_MS = 1_000;
