@@ -1,0 +1,290 @@
+/**
+ * One log, held open: the LMDB environment, its writer and its doorbell. There is one per directory and process, shared by all who ask,
+ * since LMDB does not allow a second; the last to let go closes it.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { open, type RootDatabase } from 'lmdb';
+import { BusError, isBusError } from '@event-bus/core';
+import { DATABASES_AT_MOST, openDatabases, type Databases, type TopicRow } from './databases.js';
+import { Doorbell } from './doorbell.js';
+import { Log } from './log.js';
+import { bootId, isAlive, machineTime, processNamespace } from './machine.js';
+import { Readers } from './readers.js';
+import { refuseCutFile, refuseNetworkFileSystem } from './refusals.js';
+import { Writer } from './writer.js';
+
+export interface Environment {
+  readonly path: string;
+  readonly epoch: string;
+  readonly databases: Databases;
+  readonly log: Log;
+  readonly writer: Writer;
+  readonly bell: Doorbell;
+  readonly readers: Readers;
+  /** Reads one consistent state and gives the snapshot back at once. `read` must not await. */
+  snapshot<T>(read: () => T): T;
+  topic(name: string): TopicRow | undefined;
+  /** Free bytes of the file system, at most a second old. */
+  freeBytes(): number;
+  /** Lets go. The last one waits for the writes in hand and closes. */
+  release(): Promise<void>;
+}
+
+/** Opens the log in a directory, or shares it when this process has it open. Rejects with a typed error that says what to do. */
+export async function openEnvironment(path: string, isEphemeral: boolean): Promise<Environment> {
+  const directory = makeDirectory(path);
+  const known = held.get(directory);
+  if (known !== undefined) {
+    known.users++;
+    return await known.environment.catch((error: unknown) => {
+      known.users--;
+      throw error;
+    });
+  }
+  const holding: Holding = { users: 1, environment: begin(directory, isEphemeral) };
+  held.set(directory, holding);
+  return holding.environment.catch((error: unknown) => {
+    held.delete(directory);
+    throw error;
+  });
+}
+
+interface Holding {
+  users: number;
+  readonly environment: Promise<Environment>;
+}
+
+// The one registry of this library: two environments of one directory in one process break LMDB's locks.
+const held = new Map<string, Holding>();
+
+function makeDirectory(path: string): string {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return realpathSync(path);
+  } catch (error) {
+    throw new BusError(
+      'BUS_TRANSPORT_REFUSED',
+      `Directory ${path} cannot be made or entered: ${(error as Error).message}. Give a path that this user may write to.`,
+      { cause: error },
+    );
+  }
+}
+
+async function begin(path: string, isEphemeral: boolean): Promise<Environment> {
+  refuseNetworkFileSystem(path);
+  refuseCutFile(path);
+  const root = openRoot(path, isEphemeral);
+  try {
+    return await complete(path, root, isEphemeral);
+  } catch (error) {
+    await root.close();
+    throw error;
+  }
+}
+
+function openRoot(path: string, isEphemeral: boolean): RootDatabase {
+  const options = {
+    path,
+    // A reader of another process must not see a record before it is on disk: it could act on an offset that is given again after a power cut.
+    overlappingSync: false,
+    noSync: isEphemeral,
+    noSubdir: false,
+    maxDbs: DATABASES_AT_MOST,
+    mapSize: FIRST_MAP_BYTES,
+    permissionsMode: 0o600,
+  };
+  try {
+    return open(options);
+  } catch (error) {
+    throw new BusError(
+      'BUS_TRANSPORT_REFUSED',
+      `The log in ${path} cannot be opened: ${(error as Error).message}. Check the rights of its files; if they are damaged, restore a backup or move the directory away to begin a new log.`,
+      {
+        cause: error,
+        details: { path },
+      },
+    );
+  }
+}
+
+async function complete(path: string, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
+  const databases = openDatabases(root);
+  const bell = new Doorbell(join(path, 'doorbell'));
+  const lastWriter = new LastWriter(join(path, 'writer'));
+  let log: Log | undefined;
+  const writer = new Writer({
+    transaction: (run) => root.transaction(run),
+    begin: () => {
+      lastWriter.note();
+      log?.begin();
+    },
+    end: () => log?.end(),
+    wake: () => bell.ring(),
+    lastWriter: () => lastWriter.pid(),
+    failure: (error) => failureOf(error, path),
+  });
+  let epoch: string;
+  try {
+    epoch = await writer.write(() => identify(databases), { deadlineMs: OPEN_DEADLINE_MS });
+  } catch (error) {
+    bell.close();
+    lastWriter.close();
+    throw error;
+  }
+  log = new Log(databases, epoch);
+  const readers = new Readers(root);
+  const topics = new Map<string, TopicRow>();
+  const free = { bytes: 0, at: -Infinity };
+  const snapshot = <T>(read: () => T): T => {
+    try {
+      return read();
+    } finally {
+      root.resetReadTxn();
+    }
+  };
+  return {
+    path,
+    epoch,
+    databases,
+    log,
+    writer,
+    bell,
+    readers,
+    snapshot,
+    // Topics stay as they were made, so what was once seen holds.
+    topic(name) {
+      let row = topics.get(name);
+      if (row === undefined) {
+        row = snapshot(() => databases.topics.get(name));
+        if (row !== undefined) topics.set(name, row);
+      }
+      return row;
+    },
+    freeBytes() {
+      if (machineTime() - free.at > 1_000) {
+        const { bavail, bsize } = statfsSync(path);
+        free.bytes = bavail * bsize;
+        free.at = machineTime();
+      }
+      return free.bytes;
+    },
+    async release() {
+      const holding = held.get(path);
+      if (holding === undefined || --holding.users > 0) return;
+      held.delete(path);
+      readers.close();
+      await writer.idle();
+      bell.close();
+      lastWriter.close();
+      await root.close();
+      if (isEphemeral) rmSync(path, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Inside the first write: makes the log's identity or checks it. Answers the epoch. */
+function identify({ meta, members, positions }: Databases): string {
+  const format = meta.get('format');
+  if (format !== undefined && format !== FORMAT) {
+    throw new BusError(
+      'BUS_TRANSPORT_REFUSED',
+      `The log has format ${String(format)}, this library reads ${FORMAT}. Use the version of the library that wrote it, or another directory.`,
+      { details: { format } },
+    );
+  }
+  const boot = bootId();
+  const namespace = processNamespace();
+  const isSameBoot = meta.get('boot') === boot;
+  if (!isSameBoot) forgetMembers({ members, positions });
+  const now = machineTime();
+  if (meta.get('namespace') !== namespace) {
+    for (const { value } of members.getRange()) {
+      if (value.until > now) {
+        throw new BusError(
+          'BUS_TRANSPORT_REFUSED',
+          `Processes of another process-id namespace (${String(meta.get('namespace'))}) use this log, this one is in ${namespace}. Let the containers share the namespace, or stop the others.`,
+        );
+      }
+    }
+  }
+  const epoch = (meta.get('epoch') as string | undefined) ?? newEpoch();
+  if (format === undefined) void meta.put('format', FORMAT);
+  if (format === undefined) void meta.put('epoch', epoch);
+  if (!isSameBoot) void meta.put('boot', boot);
+  if (meta.get('namespace') !== namespace) void meta.put('namespace', namespace);
+  return epoch;
+}
+
+// Deadlines of an earlier boot mean nothing, and its processes are gone. Who owned what is decided by the members that are there.
+function forgetMembers({ members }: Pick<Databases, 'members' | 'positions'>): void {
+  for (const key of [...members.getKeys()]) void members.remove(key);
+}
+
+function newEpoch(): string {
+  return randomBytes(8).readBigUInt64BE().toString(36).padStart(8, '0').slice(-8);
+}
+
+// LMDB says EIO or ENOSPC for a full disk, depending on which page did not fit.
+function failureOf(error: unknown, path: string): BusError {
+  if (isBusError(error)) return error;
+  const { bavail, bsize } = statfsSync(path);
+  const text = error instanceof Error ? error.message : String(error);
+  const isFull = bavail * bsize < FULL_BELOW_BYTES || /no space|ENOSPC|MAP_FULL/i.test(text);
+  return isFull
+    ? new BusError(
+        'BUS_FULL',
+        `The disk of ${path} is full (${text}). Free some space; what was acknowledged is safe.`,
+        { cause: error, details: { path } },
+      )
+    : new BusError('BUS_TRANSPORT_UNAVAILABLE', `The log in ${path} could not be written: ${text}.`, {
+        cause: error,
+        details: { path },
+      });
+}
+
+/** The pid of whoever last began a write, for people who ask why nobody else can. */
+class LastWriter {
+  readonly #file: number;
+  readonly #text = Buffer.from(String(process.pid).padEnd(12));
+
+  constructor(private readonly path: string) {
+    this.#file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  }
+
+  note(): void {
+    try {
+      writeSync(this.#file, this.#text, 0, this.#text.length, 0);
+    } catch {
+      // Only a note: on a full disk the write itself says so.
+    }
+  }
+
+  pid(): number | undefined {
+    try {
+      return Number(readFileSync(this.path, 'latin1')) || undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
+
+const FORMAT = 1;
+const FIRST_MAP_BYTES = 16 * 2 ** 20;
+const OPEN_DEADLINE_MS = 10_000;
+const FULL_BELOW_BYTES = 2 ** 20;

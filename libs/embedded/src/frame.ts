@@ -1,0 +1,170 @@
+/**
+ * A record as it lies in the log:
+ *
+ *   version 1 │ CRC-32 4 │ time 6 │ flags 1 │ key length 4 │ value length 4 │ names length 4 │ names │ header lengths │ key │ header values │ value
+ *
+ * All numbers are big-endian. The CRC covers everything behind it and is seeded with the record's place, so that a right record in a
+ * wrong place fails too. The names of all headers lie together: records of one topic carry the same names, so a reader looks up one
+ * block instead of reading ten strings.
+ */
+import { crc32 } from 'node:zlib';
+import type { BusRecord, Header } from '@event-bus/core';
+
+/** A record whose place is not known yet: `sealFrame` completes it. */
+export type Frame = Buffer;
+
+export interface OpenedFrame extends BusRecord {
+  readonly time: number;
+}
+
+/** Bytes of key, value and headers: what `maxRecordBytes` limits. */
+export function recordBytes(record: BusRecord): number {
+  let bytes = (record.key?.length ?? 0) + (record.value?.length ?? 0);
+  for (const [name, value] of record.headers) bytes += name.length + value.length;
+  return bytes;
+}
+
+/** One frame per record. The records are copied: their owner may change them afterwards. */
+export function encodeFrames(records: readonly BusRecord[]): Frame[] {
+  const names = records.map((record) => namesOf(record.headers));
+  let total = 0;
+  for (const [i, record] of records.entries()) total += frameBytes(record, names[i]!);
+  const slab = Buffer.allocUnsafe(total);
+  let start = 0;
+  return records.map((record, i) => {
+    const end = writeFrame(slab, start, record, names[i]!);
+    const frame = slab.subarray(start, end);
+    start = end;
+    return frame;
+  });
+}
+
+/** Gives a frame its time and place. */
+export function sealFrame(frame: Frame, time: number, seed: number): void {
+  frame.writeUIntBE(time, TIME_AT, 6);
+  frame.writeUInt32BE(crc32(frame.subarray(TIME_AT), seed), CRC_AT);
+}
+
+/** The record of a frame, as views of its bytes; `undefined` when it is not what was written to this place. */
+export function openFrame(frame: Buffer, seed: number): OpenedFrame | undefined {
+  if (frame.length < NAMES_AT || frame[0] !== VERSION) return undefined;
+  if (crc32(frame.subarray(TIME_AT), seed) !== frame.readUInt32BE(CRC_AT)) return undefined;
+  const flags = frame[FLAGS_AT]!;
+  const lengthsAt = NAMES_AT + frame.readUInt32BE(NAMES_LENGTH_AT);
+  const names = readNames(frame, lengthsAt);
+  const keyAt = lengthsAt + names.length * 4;
+  let at = keyAt + frame.readUInt32BE(KEY_LENGTH_AT);
+  const key = flags & NO_KEY ? null : frame.subarray(keyAt, at);
+  const headers: Header[] = new Array(names.length);
+  for (let i = 0; i < names.length; i++) {
+    const end = at + frame.readUInt32BE(lengthsAt + i * 4);
+    headers[i] = [names[i]!, frame.subarray(at, end)];
+    at = end;
+  }
+  return { time: timeOfFrame(frame), key, value: flags & NO_VALUE ? null : frame.subarray(at), headers };
+}
+
+export function timeOfFrame(frame: Buffer): number {
+  return frame.readUIntBE(TIME_AT, 6);
+}
+
+/**
+ * What the CRC of a place begins with. Within a partition two offsets never share a seed (an odd factor is one-to-one below 2^32);
+ * between partitions they differ but for one in 2^32.
+ */
+export function placeSeed(partitionSeed: number, offset: number): number {
+  return (partitionSeed + Math.imul(offset % 2 ** 32, 0x9e3779b1)) >>> 0;
+}
+
+export function partitionSeed(epoch: string, topic: number, partition: number): number {
+  return crc32(`${epoch}/${topic}/${partition}`);
+}
+
+function frameBytes(record: BusRecord, names: Buffer): number {
+  let bytes =
+    NAMES_AT + names.length + record.headers.length * 4 + (record.key?.length ?? 0) + (record.value?.length ?? 0);
+  for (const header of record.headers) bytes += header[1].length;
+  return bytes;
+}
+
+function writeFrame(slab: Buffer, start: number, record: BusRecord, names: Buffer): number {
+  const { key, value, headers } = record;
+  slab[start] = VERSION;
+  slab[start + FLAGS_AT] = (key === null ? NO_KEY : 0) | (value === null ? NO_VALUE : 0);
+  slab.writeUInt32BE(key?.length ?? 0, start + KEY_LENGTH_AT);
+  slab.writeUInt32BE(value?.length ?? 0, start + VALUE_LENGTH_AT);
+  slab.writeUInt32BE(names.length, start + NAMES_LENGTH_AT);
+  let at = copy(names, slab, start + NAMES_AT);
+  for (const header of headers) at = slab.writeUInt32BE(header[1].length, at);
+  if (key !== null) at = copy(key, slab, at);
+  for (const header of headers) at = copy(header[1], slab, at);
+  if (value !== null) at = copy(value, slab, at);
+  return at;
+}
+
+function copy(bytes: Uint8Array, target: Buffer, at: number): number {
+  target.set(bytes, at);
+  return at + bytes.length;
+}
+
+// The rows of names seen last, newest first: a topic has one or two of them.
+const written: { readonly headers: readonly string[]; readonly block: Buffer }[] = [];
+const WRITTEN_AT_MOST = 16;
+
+function namesOf(headers: readonly Header[]): Buffer {
+  if (headers.length === 0) return NO_NAMES;
+  for (const row of written) if (isRow(row.headers, headers)) return row.block;
+  const block = Buffer.concat(headers.flatMap(([name]) => [uint32(Buffer.byteLength(name)), Buffer.from(name)]));
+  if (block.length <= LONGEST_KEPT_BLOCK) {
+    written.unshift({ headers: headers.map(([name]) => name), block });
+    if (written.length > WRITTEN_AT_MOST) written.pop();
+  }
+  return block;
+}
+
+function isRow(names: readonly string[], headers: readonly Header[]): boolean {
+  if (names.length !== headers.length) return false;
+  for (let i = 0; i < names.length; i++) if (names[i] !== headers[i]![0]) return false;
+  return true;
+}
+
+// Emptied when full, so that odd names cannot fill the memory.
+const read = new Map<string, readonly string[]>();
+const READ_AT_MOST = 256;
+const LONGEST_KEPT_BLOCK = 1_024;
+
+function readNames(frame: Buffer, end: number): readonly string[] {
+  if (end === NAMES_AT) return [];
+  const block = frame.toString('latin1', NAMES_AT, end);
+  const known = read.get(block);
+  if (known !== undefined) return known;
+  const names: string[] = [];
+  for (let at = NAMES_AT; at < end;) {
+    const from = at + 4;
+    at = from + frame.readUInt32BE(at);
+    names.push(frame.toString('utf8', from, at));
+  }
+  if (block.length <= LONGEST_KEPT_BLOCK) {
+    if (read.size >= READ_AT_MOST) read.clear();
+    read.set(block, names);
+  }
+  return names;
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+const VERSION = 1;
+const CRC_AT = 1;
+const TIME_AT = 5;
+const FLAGS_AT = 11;
+const KEY_LENGTH_AT = 12;
+const VALUE_LENGTH_AT = 16;
+const NAMES_LENGTH_AT = 20;
+const NAMES_AT = 24;
+const NO_KEY = 1;
+const NO_VALUE = 2;
+const NO_NAMES = Buffer.alloc(0);

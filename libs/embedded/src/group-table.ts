@@ -1,0 +1,213 @@
+/**
+ * The table that all members of a group share: who is there, who owns which partition, how far each has come. A member takes a turn about
+ * once a second and whenever something changed: one write transaction with its commits, its heartbeat, what it gives back and what it
+ * takes. Write transactions are serial, so two members cannot take the same partition, and a commit and the right to it are one row.
+ *
+ *   free ──taken by whom it is meant for──▶ owned ──meant for another──▶ revoked by its owner ──▶ free
+ *                                             └── owner dead or past its deadline ──────────────▶ free
+ */
+import type { StartPosition } from '@event-bus/core';
+import type { MemberRow, PositionRow, TopicRow } from './databases.js';
+import type { Environment } from './environment.js';
+import { isAlive, machineTime, type ProcessIdentity } from './machine.js';
+import { mergeRanges, rangesOf, rangesOfOffsets, runsOf, type Range } from './runs.js';
+import { sharePartitions } from './shares.js';
+
+export interface PartitionId {
+  readonly topic: number;
+  readonly partition: number;
+}
+
+export interface TableCommit extends PartitionId {
+  readonly position: number;
+  readonly ahead: readonly number[];
+}
+
+export interface Turn {
+  readonly group: string;
+  readonly member: string;
+  readonly process: ProcessIdentity;
+  readonly topics: readonly TopicRow[];
+  /** Where partitions without a position begin. */
+  readonly from: StartPosition;
+  readonly commits: readonly TableCommit[];
+  /** What the member believes to own, also while it is being revoked. Whatever else is in its name goes back, or begins anew. */
+  readonly held: readonly PartitionId[];
+  readonly isLeaving: boolean;
+}
+
+export interface TurnResult {
+  readonly commits: readonly ('committed' | 'fenced')[];
+  /** Until when the member may act as owner, on the machine's clock. */
+  readonly until: number;
+  readonly generation: number;
+  /** Believed to be owned and not owned any more. */
+  readonly lost: readonly PartitionId[];
+  /** Owned and meant for another member: to be revoked. */
+  readonly unwanted: readonly PartitionId[];
+  readonly taken: readonly Taken[];
+}
+
+export interface Taken extends PartitionId {
+  readonly position: number;
+  readonly ahead: readonly Range[];
+}
+
+/** Takes a turn. Inside a write transaction. */
+export function takeTurn(environment: Environment, turn: Turn): TurnResult {
+  const { positions, members } = environment.databases;
+  const { group, member } = turn;
+  const now = machineTime();
+  const commits = turn.commits.map((commit) => applyCommit(environment, group, member, commit));
+  const isNew = members.get([group, member]) === undefined;
+  const { live, dead } = membersOf(environment, group, member, now);
+  for (const gone of dead) void members.remove([group, gone]);
+  const until = now + LEASE_MS;
+  if (turn.isLeaving) {
+    void members.remove([group, member]);
+    for (const { id, partitions } of turn.topics)
+      for (let p = 0; p < partitions; p++) giveBack(environment, group, member, { topic: id, partition: p });
+  } else {
+    const row: MemberRow = { ...turn.process, topics: turn.topics.map(({ id }) => id), until };
+    void members.put([group, member], row);
+    live.set(member, row);
+  }
+  let isChanged = isNew || turn.isLeaving || dead.length > 0;
+
+  const result = { lost: [] as PartitionId[], unwanted: [] as PartitionId[], taken: [] as Taken[] };
+  if (!turn.isLeaving) {
+    const held = new Set(turn.held.map(({ topic, partition }) => `${topic}/${partition}`));
+    for (const topic of turn.topics) {
+      const rows = rowsOf(environment, group, topic, turn.from);
+      const eligible = [...live].filter(([, row]) => row.topics.includes(topic.id)).map(([id]) => id);
+      const wanted = sharePartitions(
+        rows.map(({ owner }) => (owner !== undefined && live.has(owner) ? owner : undefined)),
+        eligible.sort(),
+        topic.id,
+      );
+      for (const [partition, row] of rows.entries()) {
+        const id = { topic: topic.id, partition };
+        const isHeld = held.has(`${id.topic}/${id.partition}`);
+        const isMine = row.owner === member;
+        if (isHeld && !isMine) result.lost.push(id);
+        else if (isHeld && wanted[partition] !== member) result.unwanted.push(id);
+        else if (
+          !isHeld &&
+          wanted[partition] === member &&
+          (isMine || row.owner === undefined || !live.has(row.owner))
+        ) {
+          if (!isMine) void positions.put([topic.id, partition, group], { ...row, owner: member });
+          result.taken.push({ ...id, position: row.committed, ahead: rangesOf(row.committed, row.ahead) });
+        } else if (!isHeld && isMine) {
+          // Revoked, or left from a turn whose answer never came.
+          giveBack(environment, group, member, id);
+          isChanged = true;
+        }
+      }
+    }
+  }
+  return { commits, until, generation: noteChange(environment, group, isChanged), ...result };
+}
+
+/** The position of a group in a partition and what it finished beyond. */
+export function positionOf(environment: Environment, group: string, id: PartitionId): PositionRow | undefined {
+  return environment.databases.positions.get([id.topic, id.partition, group]);
+}
+
+/** Members that are alive and within their deadline, of a topic. */
+export function liveMembers(environment: Environment, group: string, topic: number): string[] {
+  const { live } = membersOf(environment, group, undefined, machineTime());
+  return [...live].filter(([, row]) => row.topics.includes(topic)).map(([id]) => id);
+}
+
+export function generationOf(environment: Environment, group: string): number {
+  return environment.databases.groups.get(group)?.generation ?? 0;
+}
+
+/** Where a group begins in a partition that it does not know yet. */
+export function startOffset(environment: Environment, { topic, partition }: PartitionId, from: StartPosition): number {
+  if (from === 'earliest') return environment.log.ends(topic, partition).first;
+  if (from === 'latest') return environment.log.ends(topic, partition).next;
+  return environment.log.offsetAt(topic, partition, from.time);
+}
+
+/** Raises the group's generation when others have to look, and notes now and then that it is in use. */
+export function noteChange(environment: Environment, group: string, isChanged: boolean): number {
+  const { groups } = environment.databases;
+  const row = groups.get(group) ?? { generation: 0, seen: 0 };
+  const generation = isChanged ? row.generation + 1 : row.generation;
+  if (isChanged || Date.now() - row.seen > SEEN_EVERY_MS) void groups.put(group, { generation, seen: Date.now() });
+  if (isChanged) environment.writer.wake();
+  return generation;
+}
+
+function applyCommit(
+  environment: Environment,
+  group: string,
+  member: string,
+  commit: TableCommit,
+): 'committed' | 'fenced' {
+  const row = positionOf(environment, group, commit);
+  if (row?.owner !== member) return 'fenced';
+  void environment.databases.positions.put([commit.topic, commit.partition, group], {
+    owner: member,
+    ...advance(row, commit.position, commit.ahead),
+  });
+  return 'committed';
+}
+
+/** A row after a commit: it never moves back, and keeps what was finished ahead and is still ahead. */
+export function advance(
+  row: PositionRow,
+  position: number,
+  ahead: readonly number[],
+): { committed: number; ahead: number[] } {
+  const from = Math.max(row.committed, position);
+  const ranges = mergeRanges(from, rangesOf(row.committed, row.ahead), rangesOfOffsets(ahead), RANGES_AT_MOST);
+  const reached = ranges[0]?.[0] === from ? ranges.shift()![1] : from;
+  return { committed: reached, ahead: runsOf(reached, ranges) };
+}
+
+function giveBack(environment: Environment, group: string, member: string, id: PartitionId): void {
+  const row = positionOf(environment, group, id);
+  if (row?.owner === member)
+    void environment.databases.positions.put([id.topic, id.partition, group], {
+      committed: row.committed,
+      ahead: row.ahead,
+    });
+}
+
+function membersOf(
+  environment: Environment,
+  group: string,
+  self: string | undefined,
+  now: number,
+): { live: Map<string, MemberRow>; dead: string[] } {
+  const live = new Map<string, MemberRow>();
+  const dead: string[] = [];
+  for (const { key, value } of environment.databases.members.getRange({ start: [group, ''], end: [group, LAST] })) {
+    if (key[1] === self) continue;
+    if (value.until > now && isAlive(value)) live.set(key[1], value);
+    else dead.push(key[1]);
+  }
+  return { live, dead };
+}
+
+function rowsOf(environment: Environment, group: string, topic: TopicRow, from: StartPosition): PositionRow[] {
+  const { positions } = environment.databases;
+  return Array.from({ length: topic.partitions }, (_, partition) => {
+    const id = { topic: topic.id, partition };
+    const known = positionOf(environment, group, id);
+    if (known !== undefined) return known;
+    const row: PositionRow = { committed: startOffset(environment, id, from), ahead: [] };
+    void positions.put([topic.id, partition, group], row);
+    return row;
+  });
+}
+
+/** How long a member owns without a sign of life. */
+export const LEASE_MS = 5_000;
+
+const RANGES_AT_MOST = 1_000;
+const SEEN_EVERY_MS = 3_600_000;
+const LAST = '\u{10ffff}';

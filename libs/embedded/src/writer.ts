@@ -1,0 +1,235 @@
+/**
+ * The one place that writes. What is handed in while a transaction is under way goes into the next one, in order: publishes, commits and
+ * leases of one turn share one flush. Each write runs while the log's lock is held, so it must be short and must check before it puts:
+ * a transaction cannot be undone in part.
+ *
+ * Bounds: 5 000 records or 4 MiB a transaction (one write is never split), 64 MiB waiting.
+ */
+import { BusError } from '@event-bus/core';
+import { machineTime } from './machine.js';
+
+export interface WriteOptions {
+  /** How long it may wait for the lock and the flush. */
+  readonly deadlineMs: number;
+  readonly records?: number;
+  readonly bytes?: number;
+  /** Asked after a failed flush: is it certain that nothing of this write is in the log? */
+  readonly isUndone?: () => boolean;
+}
+
+export interface WriterSetup {
+  /** Runs what it is given in one transaction; resolves once that is flushed. */
+  readonly transaction: (run: () => void) => Promise<unknown>;
+  /** Called inside each transaction, before the first and after the last write. */
+  readonly begin: () => void;
+  readonly end: () => void;
+  /** Called after a flush in which somebody called `wake`. */
+  readonly wake: () => void;
+  /** Who began the last write, as far as is known. */
+  readonly lastWriter: () => number | undefined;
+  readonly failure: (error: unknown) => BusError;
+}
+
+export class Writer {
+  #waiting: Write[] = [];
+  #waitingBytes = 0;
+  #underWay: Write[] = [];
+  #isWriting = false;
+  #began = 0;
+  #hasNews = false;
+  #failedInARow = 0;
+  #watch: NodeJS.Timeout | undefined;
+  #whenIdle: (() => void)[] = [];
+
+  constructor(private readonly setup: WriterSetup) {}
+
+  /**
+   * Runs a write in a transaction and resolves with its answer once it is flushed. Rejects with what it threw, or with `BUS_BUSY`,
+   * `BUS_FULL`, `BUS_TRANSPORT_UNAVAILABLE`, whose `details.outcome` says `not-stored` or `unknown`.
+   */
+  write<T>(run: () => T, options: WriteOptions): Promise<T> {
+    const bytes = options.bytes ?? 0;
+    if (this.#waitingBytes + bytes > WAITING_BYTES) return Promise.reject(overfull(this.#waitingBytes));
+    this.#waitingBytes += bytes;
+    return new Promise<T>((resolve, reject) => {
+      const deadline = machineTime() + options.deadlineMs;
+      this.#waiting.push({
+        run,
+        resolve: resolve as (answer: unknown) => void,
+        reject,
+        deadline,
+        deadlineMs: options.deadlineMs,
+        records: options.records ?? 1,
+        bytes,
+        isUndone: options.isUndone,
+        isSettled: false,
+        answer: undefined,
+        error: undefined,
+      });
+      if (!this.#isWriting) void this.#writeAll();
+      this.#watch ??= setInterval(() => this.#expire(), EXPIRY_CHECK_MS).unref();
+    });
+  }
+
+  /** Inside a write: what was written is news for others. */
+  wake(): void {
+    this.#hasNews = true;
+  }
+
+  get isIdle(): boolean {
+    return !this.#isWriting && this.#waiting.length === 0;
+  }
+
+  /** For how long the write under way has been waiting for its lock and its flush; 0 when there is none. */
+  get waitMs(): number {
+    return this.#isWriting ? machineTime() - this.#began : 0;
+  }
+
+  /** Resolves when nothing waits and nothing is under way. */
+  idle(): Promise<void> {
+    return this.isIdle ? Promise.resolve() : new Promise((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  async #writeAll(): Promise<void> {
+    this.#isWriting = true;
+    while (this.#waiting.length > 0) {
+      this.#began = machineTime();
+      try {
+        // What arrives until the lock is ours still comes along: it is taken inside.
+        await this.setup.transaction(() => this.#transact());
+        this.#failedInARow = 0;
+        for (const write of this.#underWay) settle(write);
+        if (this.#hasNews) this.setup.wake();
+      } catch (error) {
+        await this.#failed(error);
+      }
+      this.#hasNews = false;
+      this.#underWay = [];
+    }
+    this.#isWriting = false;
+    for (const resolve of this.#whenIdle.splice(0)) resolve();
+  }
+
+  #transact(): void {
+    this.setup.begin();
+    this.#underWay = this.#take();
+    for (const write of this.#underWay) {
+      try {
+        write.answer = write.run();
+      } catch (error) {
+        write.error = error;
+      }
+    }
+    this.setup.end();
+  }
+
+  #take(): Write[] {
+    let records = 0;
+    let bytes = 0;
+    let count = 0;
+    for (const write of this.#waiting) {
+      records += write.records;
+      bytes += write.bytes;
+      if (count > 0 && (records > TRANSACTION_RECORDS || bytes > TRANSACTION_BYTES)) break;
+      count++;
+    }
+    const taken = this.#waiting.slice(0, count);
+    this.#waiting = this.#waiting.slice(count);
+    for (const write of taken) this.#waitingBytes -= write.bytes;
+    return taken;
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    // lmdb-js rejects a second promise with the real cause; unhandled it would end the process.
+    const cause = await causeOf(error);
+    const failure = this.setup.failure(cause);
+    // Nothing ran: the lock could not be had. The first in line pays, so that the loop cannot turn for ever without an answer.
+    const hit = this.#underWay.length > 0 ? this.#underWay : this.#waiting.splice(0, 1);
+    if (this.#underWay.length === 0) for (const write of hit) this.#waitingBytes -= write.bytes;
+    for (const write of hit) {
+      if (write.error === undefined) {
+        const outcome = this.#underWay.length === 0 || write.isUndone?.() === true ? 'not-stored' : 'unknown';
+        write.error = new BusError(failure.code, failure.message, { details: { ...failure.details, outcome }, cause });
+      }
+      settle(write);
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.min(1_000, 10 * 2 ** this.#failedInARow++)));
+  }
+
+  #expire(): void {
+    const now = machineTime();
+    for (const write of this.#underWay) if (write.deadline <= now && !write.isSettled) this.#expired(write, 'unknown');
+    if (this.#waiting.some((write) => write.deadline <= now)) {
+      const late = this.#waiting.filter((write) => write.deadline <= now);
+      this.#waiting = this.#waiting.filter((write) => write.deadline > now);
+      for (const write of late) {
+        this.#waitingBytes -= write.bytes;
+        this.#expired(write, 'not-stored');
+      }
+    }
+    if (this.isIdle || (this.#waiting.length === 0 && this.#underWay.every((write) => write.isSettled))) {
+      clearInterval(this.#watch);
+      this.#watch = undefined;
+    }
+  }
+
+  #expired(write: Write, outcome: 'unknown' | 'not-stored'): void {
+    const pid = this.setup.lastWriter();
+    const who =
+      pid === undefined || pid === process.pid
+        ? 'its disk is slow'
+        : `process ${pid} began the last write and may be stopped`;
+    write.error = new BusError(
+      'BUS_BUSY',
+      `The log took no write for ${write.deadlineMs} ms: ${who}. Let that process go on, or end it.`,
+      { details: { outcome, pid } },
+    );
+    settle(write);
+  }
+}
+
+interface Write {
+  readonly run: () => unknown;
+  readonly resolve: (answer: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  readonly deadline: number;
+  readonly deadlineMs: number;
+  readonly records: number;
+  readonly bytes: number;
+  readonly isUndone: (() => boolean) | undefined;
+  isSettled: boolean;
+  answer: unknown;
+  error: unknown;
+}
+
+function settle(write: Write): void {
+  if (write.isSettled) return;
+  write.isSettled = true;
+  if (write.error === undefined) write.resolve(write.answer);
+  else write.reject(write.error);
+}
+
+async function causeOf(error: unknown): Promise<unknown> {
+  const second = (error as { readonly commitError?: Promise<never> }).commitError;
+  if (second === undefined) return error;
+  return Promise.race([
+    second.then(
+      () => error,
+      (cause: unknown) => cause,
+    ),
+    new Promise((resolve) => setTimeout(resolve, 100, error)),
+  ]);
+}
+
+function overfull(bytes: number): BusError {
+  return new BusError(
+    'BUS_BUFFER_FULL',
+    `${bytes} bytes wait to be written; ${WAITING_BYTES} is the limit. Send slower, or find out what holds the log's lock.`,
+    { details: { outcome: 'not-stored' } },
+  );
+}
+
+const TRANSACTION_RECORDS = 5_000;
+const TRANSACTION_BYTES = 4 * 2 ** 20;
+const WAITING_BYTES = 64 * 2 ** 20;
+const EXPIRY_CHECK_MS = 20;
