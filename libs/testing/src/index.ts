@@ -5,6 +5,7 @@ export {
   type ConformanceOptions,
   type TestFunction,
 } from './conformance.js';
+export { harness, type Harness, type HarnessOptions, type Outcome, type WatchedBus } from './harness.js';
 export { jsonCodec } from './json-codec.js';
 export { seededRandom } from './seeded-random.js';
 export {

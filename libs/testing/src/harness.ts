@@ -1,0 +1,241 @@
+/**
+ * For the tests of an app: a bus that is real down to the transport, a way to wait until nothing is left to do, and what came of every
+ * event. On the simulated transport no test waits for a retry: time passes by itself while `quiet` waits.
+ */
+import {
+  createBus,
+  signals,
+  type Bus,
+  type BusEnvironment,
+  type BusErrorCode,
+  type BusOptions,
+  type BusStatus,
+  type EventMetadata,
+  type PublishedFact,
+  type Transport,
+} from '@event-bus/core';
+import { seededRandom } from './seeded-random.js';
+import { simulated } from './simulated.js';
+import { virtualClock, type VirtualClock } from './virtual-clock.js';
+
+export interface HarnessOptions {
+  /** Default: simulated, in virtual time. Another one runs in real time, for example a temporary embedded log. */
+  readonly transport?: Transport;
+  /** Of the chances in the bus: jitter of retries, partitions of records without a key. Default 1. */
+  readonly seed?: number;
+  /**
+   * How long a running handler may take before virtual time passes under it, in milliseconds of real time. A handler that awaits a
+   * database must not time out only because virtual time is fast. Default 2 000.
+   */
+  readonly handlerPatienceMs?: number;
+}
+
+/** What came of one attempt of one handler, or of a record that no handler got. */
+export interface Outcome {
+  readonly type: 'handled' | 'retrying' | 'dead' | 'skipped' | 'interrupted';
+  /** `undefined`: it concerns all handlers of the group. */
+  readonly handler: string | undefined;
+  readonly group: string;
+  /** `undefined`: the record was not readable, or nobody wanted it. */
+  readonly event: EventMetadata | undefined;
+  readonly topic: string;
+  /** Attempts so far; 0 when none was made. */
+  readonly attempt: number;
+  readonly error?: unknown;
+  /** Of a dead letter. */
+  readonly reason?: BusErrorCode;
+  /** Of a skipped record. */
+  readonly rule?: string;
+}
+
+/** What the harness needs of a bus. */
+export type WatchedBus = Pick<Bus, 'name' | 'service' | 'transport' | 'status'>;
+
+export interface Harness {
+  readonly transport: Transport;
+  /** The second argument of `createBus`. */
+  readonly environment: BusEnvironment;
+  /** Makes a bus on this harness and watches it. Handlers are added and the bus is started as always. */
+  bus(options: Omit<BusOptions, 'transport'>): Bus;
+  /** Watches a bus that was made elsewhere with `transport` and `environment`. */
+  watch(bus: WatchedBus): void;
+  /**
+   * Resolves when everything that was sent is settled by every handler, committed, and no retry is due. Rejects with what is left after
+   * `limitMs` (default: an hour of virtual time, or 30 s of real time).
+   */
+  quiet(limitMs?: number): Promise<void>;
+  /** Lets virtual time pass; without it, real time. */
+  advance(ms: number): Promise<void>;
+  readonly sent: readonly PublishedFact[];
+  /** In the order in which they came; of one handler when given. */
+  outcomes(handler?: string): readonly Outcome[];
+  handled(handler?: string): readonly Outcome[];
+  retried(handler?: string): readonly Outcome[];
+  deadLetters(handler?: string): readonly Outcome[];
+  /** Forgets what came so far. */
+  clear(): void;
+  /** Stops hearing. Close the buses first. */
+  close(): void;
+}
+
+export function harness(options: HarnessOptions = {}): Harness {
+  const { seed = 1, handlerPatienceMs = 2_000 } = options;
+  const clock = options.transport === undefined ? virtualClock(seed, { soon: 'real' }) : undefined;
+  const random = seededRandom(seed);
+  const environment: BusEnvironment = clock === undefined ? { random } : { clock, random };
+  const transport = options.transport ?? simulated({ random, ...(clock === undefined ? {} : { clock }) });
+  const buses = new Set<WatchedBus>();
+  const watched = new Set<string>();
+  const sent: PublishedFact[] = [];
+  const outcomes: Outcome[] = [];
+  const running = new Map<string, number>();
+
+  const identityOf = ({ bus, service }: { readonly bus: string; readonly service: string }) => `${bus}\n${service}`;
+  const hear = <Fact extends { readonly bus: string; readonly service: string }>(
+    signal: { subscribe(hear: (fact: Fact) => void): () => void },
+    act: (fact: Fact) => void,
+  ) => signal.subscribe((fact) => void (watched.has(identityOf(fact)) && act(fact)));
+  const ended = (type: Outcome['type'], fact: EndedFact) => {
+    running.delete(runOf(fact));
+    outcomes.push({
+      type,
+      handler: fact.handler,
+      group: fact.group,
+      event: fact.event,
+      topic: fact.topic,
+      attempt: fact.attempt ?? fact.attempts ?? 0,
+      ...('error' in fact ? { error: fact.error } : {}),
+      ...(fact.reason === undefined ? {} : { reason: fact.reason }),
+      ...(fact.rule === undefined ? {} : { rule: fact.rule }),
+    });
+  };
+  const unsubscribe = [
+    hear(signals.published, (fact) => sent.push(fact)),
+    hear(signals.delivered, (fact) => running.set(runOf(fact), performance.now())),
+    hear(signals.handled, (fact) => ended('handled', fact)),
+    hear(signals.retrying, (fact) => ended('retrying', fact)),
+    hear(signals.dead, (fact) => ended('dead', fact)),
+    hear(signals.skipped, (fact) => ended('skipped', fact)),
+    hear(signals.interrupted, (fact) => ended('interrupted', fact)),
+  ];
+
+  const watch = (bus: WatchedBus) => {
+    buses.add(bus);
+    watched.add(identityOf({ bus: bus.name, service: bus.service }));
+  };
+  const of = (type?: Outcome['type']) => (handler?: string) =>
+    outcomes.filter(
+      (each) => (type === undefined || each.type === type) && (handler === undefined || each.handler === handler),
+    );
+
+  return {
+    transport,
+    environment,
+    bus(busOptions) {
+      const bus = createBus({ ...busOptions, transport }, environment);
+      watch(bus);
+      return bus;
+    },
+    watch,
+    quiet: (limitMs) =>
+      quiet({
+        clock,
+        buses,
+        running,
+        handlerPatienceMs,
+        limitMs: limitMs ?? (clock === undefined ? 30_000 : 3_600_000),
+      }),
+    advance: (ms) => (clock === undefined ? sleep(ms) : clock.advance(ms)),
+    sent,
+    outcomes: of(),
+    handled: of('handled'),
+    retried: of('retrying'),
+    deadLetters: of('dead'),
+    clear() {
+      sent.length = 0;
+      outcomes.length = 0;
+    },
+    close: () => unsubscribe.forEach((end) => end()),
+  };
+}
+
+interface EndedFact {
+  readonly group: string;
+  readonly handler: string | undefined;
+  readonly event?: EventMetadata | undefined;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: string;
+  readonly attempt?: number;
+  readonly attempts?: number;
+  readonly error?: unknown;
+  readonly reason?: BusErrorCode;
+  readonly rule?: string;
+}
+
+const runOf = ({ group, handler, topic, partition, offset }: EndedFact): string =>
+  [group, handler, topic, partition, offset].join('\n');
+
+interface Waiting {
+  readonly clock: VirtualClock | undefined;
+  readonly buses: ReadonlySet<WatchedBus>;
+  readonly running: ReadonlyMap<string, number>;
+  readonly handlerPatienceMs: number;
+  readonly limitMs: number;
+}
+
+async function quiet({ clock, buses, running, handlerPatienceMs, limitMs }: Waiting): Promise<void> {
+  const now = () => (clock === undefined ? performance.now() : clock.monotonic());
+  const end = now() + limitMs;
+  const isAtWork = () => [...running.values()].some((since) => performance.now() - since < handlerPatienceMs);
+  for (;;) {
+    await turn();
+    const left = await whatIsLeft(buses);
+    if (left.length === 0 && running.size === 0) return;
+    if (now() > end)
+      throw new Error(`Not quiet after ${limitMs} ms: ${left.join('; ') || `${running.size} handlers run`}.`);
+    if (clock === undefined || isAtWork()) await sleep(2);
+    else await passOne(clock);
+  }
+}
+
+/** Fires the next timer. */
+async function passOne(clock: VirtualClock): Promise<void> {
+  let asked = 0;
+  await clock.run(() => asked++ > 0);
+}
+
+async function whatIsLeft(buses: ReadonlySet<WatchedBus>): Promise<string[]> {
+  const left: string[] = [];
+  for (const bus of buses) {
+    const { state, buffered, consumers } = bus.status();
+    if (buffered.records > 0) left.push(`${buffered.records} records are being sent`);
+    if (state !== 'started') continue;
+    for (const consumer of consumers) left.push(...(await ofConsumer(bus, consumer)));
+  }
+  return left;
+}
+
+async function ofConsumer(bus: WatchedBus, consumer: BusStatus['consumers'][number]): Promise<string[]> {
+  const { group, topics, inFlight, retrying, pausedHandlers, brokenHandlers } = consumer;
+  if (inFlight > 0) {
+    const waits = [
+      ...pausedHandlers.map((id) => `${id} is switched off`),
+      ...brokenHandlers.map((id) => `the breaker of ${id} is open`),
+    ];
+    const why = waits.length === 0 ? '' : ` (${waits.join(', ')})`;
+    return [`group ${group} has ${inFlight} records in hand, ${retrying} keys wait for a retry${why}`];
+  }
+  const left: string[] = [];
+  for (const topic of topics) {
+    for (const { partition, start, end, committed, lag } of await bus.transport.positions({ topic, group })) {
+      if (start === end && committed === undefined) continue;
+      if (lag === 0 || committed === end) continue;
+      left.push(`group ${group} has not finished partition ${partition} of ${topic}`);
+    }
+  }
+  return left;
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
