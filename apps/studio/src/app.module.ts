@@ -1,0 +1,34 @@
+import { Module, type DynamicModule } from '@nestjs/common';
+import type { Transport } from '@event-bus/core';
+import { EventBusModule } from '@event-bus/nest';
+import { COURSE_CATALOG_INFO_CHANGED } from '@event-bus/openedx';
+import { CoursesModule } from './courses.module.js';
+import { DatabaseModule } from './database.module.js';
+import { HealthModule } from './health.module.js';
+import type { Settings } from './settings.js';
+
+@Module({})
+export class AppModule {
+  static forRoot(settings: Settings, transport: Transport): DynamicModule {
+    const { topicPrefix } = settings.bus;
+    return {
+      module: AppModule,
+      imports: [
+        DatabaseModule.forRoot(settings),
+        CoursesModule,
+        HealthModule,
+        // Last, so that it starts after and stops before everything that sends.
+        EventBusModule.forRoot({
+          service: 'studio',
+          transport,
+          ...(topicPrefix === undefined ? {} : { topicPrefix }),
+          routes: {
+            [COURSE_CATALOG_INFO_CHANGED.type]: {
+              'course-catalog-info-changed': { keyField: 'catalog_info.course_key' },
+            },
+          },
+        }),
+      ],
+    };
+  }
+}

@@ -1,0 +1,150 @@
+import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { EventBusProducer } from '@event-bus/nest';
+import { COURSE_CATALOG_INFO_CHANGED } from '@event-bus/openedx';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CourseStore, type Announced } from './course-store.js';
+import { catalogInfo, type Course, type CourseDraft } from './course.js';
+import { turnsPerKey } from './turns.js';
+
+/** A course was stored, and the bus does not have it yet. */
+export class NotAnnounced extends Error {
+  override readonly name = 'NotAnnounced';
+
+  constructor(
+    readonly course: Course,
+    cause: unknown,
+  ) {
+    super('The course is stored, but its change is not announced yet; Studio will try again by itself.', { cause });
+  }
+}
+
+/**
+ * Stores what authors write, then announces it. The two are not one transaction: a process that dies in between leaves a
+ * row whose `announced_at` is behind its `updated_at`. Such rows are announced when Studio starts and after a failed
+ * send, as they are then. What is not promised: states of a course that were overwritten meanwhile, and that an event
+ * is sent only once.
+ */
+@Injectable()
+export class CourseAuthoring implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #log = new Logger(CourseAuthoring.name);
+  readonly #inTurn = turnsPerKey();
+  readonly #stopped = new AbortController();
+  /** At most one entry for each course; written in batches, since a lost mark costs no more than a second announcement. */
+  readonly #announced = new Map<string, Announced>();
+  #markTimer: Promise<void> | undefined;
+  #marking = Promise.resolve();
+  #isBehind = false;
+  #repairing: Promise<void> | undefined;
+
+  constructor(
+    private readonly store: CourseStore,
+    private readonly producer: EventBusProducer,
+  ) {}
+
+  /**
+   * Resolves when the course is stored and its event is safe on the bus; rejects with `NotAnnounced` when only the
+   * first was done. Changes of one course are announced in the order in which they were stored.
+   */
+  async save(draft: CourseDraft): Promise<{ course: Course; isNew: boolean }> {
+    const { course, isNew, sent } = await this.#inTurn(draft.course_key, async () => {
+      const stored = await this.store.put(draft);
+      return { ...stored, sent: this.#announce(stored.course) };
+    });
+    try {
+      await sent;
+    } catch (error) {
+      this.#repair();
+      throw new NotAnnounced(course, error);
+    }
+    return { course: { ...course, announced_at: course.updated_at }, isNew };
+  }
+
+  onApplicationBootstrap(): void {
+    this.#repair();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    this.#stopped.abort();
+    await this.#repairing;
+    await this.#mark();
+  }
+
+  /** What is sent has its place among the sends of its course once this has returned, before it has resolved. */
+  async #announce(course: Course, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const { course_key, updated_at: time } = course;
+    await this.producer.send(COURSE_CATALOG_INFO_CHANGED, { catalog_info: catalogInfo(course) }, { time, ...options });
+    this.#announced.set(course_key, { course_key, updated_at: time });
+    this.#markTimer ??= this.#pause(MARK_AFTER_MS).then(() => {
+      this.#markTimer = undefined;
+      return this.#mark();
+    });
+  }
+
+  /** Resolves when every mark that was due at the call is written. */
+  #mark(): Promise<void> {
+    return (this.#marking = this.#marking.then(() => this.#writeMarks()));
+  }
+
+  async #writeMarks(): Promise<void> {
+    while (this.#announced.size > 0) {
+      const batch = [...this.#announced.values()].slice(0, BATCH);
+      for (const { course_key } of batch) this.#announced.delete(course_key);
+      try {
+        await this.store.markAnnounced(batch);
+      } catch (error) {
+        this.#log.warn('announced courses could not be marked, they will be announced once more', {
+          courses: batch.length,
+          reason: String(error),
+        });
+      }
+    }
+  }
+
+  #repair(): void {
+    this.#isBehind = true;
+    this.#repairing ??= this.#announceWhatIsBehind();
+  }
+
+  /** Announces a batch at a time, until nothing is behind or Studio stops. */
+  async #announceWhatIsBehind(): Promise<void> {
+    for (let pauseMs = FIRST_PAUSE_MS; this.#isBehind && !this.#stopped.signal.aborted;) {
+      this.#isBehind = false;
+      try {
+        const courses = await this.#announceBatch();
+        if (courses > 0) this.#log.log('announced courses that the bus did not have', { courses });
+        this.#isBehind ||= courses > 0;
+        pauseMs = FIRST_PAUSE_MS;
+      } catch (error) {
+        this.#isBehind = true;
+        this.#log.warn('courses could not be announced', { reason: String(error), nextTryMs: pauseMs });
+        await this.#pause(pauseMs);
+        pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
+      }
+    }
+    this.#repairing = undefined;
+  }
+
+  async #announceBatch(): Promise<number> {
+    await this.#mark();
+    const keys = await this.store.unannounced(BATCH);
+    await Promise.all(keys.map((key) => this.#announceAgain(key)));
+    return keys.length;
+  }
+
+  async #announceAgain(key: string): Promise<void> {
+    const sent = await this.#inTurn(key, async () => {
+      const course = await this.store.find(key);
+      return { done: course && this.#announce(course, { signal: this.#stopped.signal }) };
+    });
+    await sent.done;
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => {});
+  }
+}
+
+const MARK_AFTER_MS = 250;
+const BATCH = 100;
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;

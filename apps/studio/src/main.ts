@@ -1,0 +1,40 @@
+import 'reflect-metadata';
+import { Logger } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { AppModule } from './app.module.js';
+import { servePages } from './pages.js';
+import { ServiceLogger } from './service-logger.js';
+import { readSettings, type Settings } from './settings.js';
+import { makeTransport } from './transport.js';
+
+try {
+  await start(readSettings(process.env));
+} catch (error) {
+  console.error(`Studio did not start. ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+}
+
+async function start(settings: Settings): Promise<void> {
+  const app = await NestFactory.create<NestExpressApplication>(
+    AppModule.forRoot(settings, await makeTransport(settings.bus)),
+    { logger: new ServiceLogger('studio'), abortOnError: false },
+  );
+  servePages(app);
+  app.enableShutdownHooks();
+  stopWithParent();
+  await app.listen(settings.port, settings.host).catch(async (error: NodeJS.ErrnoException) => {
+    await app.close();
+    throw error.code === 'EADDRINUSE' ? portTaken(settings.port) : error;
+  });
+  Logger.log('listening', { url: await app.getUrl(), bus: settings.bus.kind }, 'Studio');
+}
+
+/** Whoever started us with a line to itself, as scripts/start.mjs does, takes us along, also when it is killed. */
+function stopWithParent(): void {
+  if (process.connected) process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
+}
+
+function portTaken(port: number): Error {
+  return new Error(`Port ${port} is in use. Stop the program that has it, or choose another port with STUDIO_PORT.`);
+}
