@@ -52,11 +52,14 @@ export interface ProducerSetup {
 
 export class Producer {
   readonly #lines = new Map<string, Line>();
+  readonly #unsettled = new Set<Pending>();
   readonly #source: string;
   #waiting = 0;
   #records = 0;
   #bytes = 0;
   #isClosed = false;
+  #time = { ms: NaN, text: '' };
+  #timeout: { readonly at: number; readonly cancel: () => void } | undefined;
   #flushed: (() => void)[] = [];
 
   constructor(private readonly setup: ProducerSetup) {
@@ -100,9 +103,10 @@ export class Producer {
   }
 
   /** Refuses further sends, and waits for those under way; each ends by its deadline. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#isClosed = true;
-    return this.flush();
+    await this.flush();
+    this.#timeout?.cancel();
   }
 
   #routes(definition: EventDefinition): readonly Route[] {
@@ -126,63 +130,68 @@ export class Producer {
       minorversion: definition.minorversion,
       source: this.#source,
       sourcehost: sourceHost,
-      time: checkedTime(definition, options.time ?? new Date(clock.now())),
+      time: options.time === undefined ? this.#now(clock.now()) : checkedTime(definition, options.time),
       sourcelib: sourceLib,
     };
     return { metadata, data };
   }
 
+  // Writing a date costs as much as writing a record; within a millisecond it is the same text.
+  #now(ms: number): string {
+    if (ms !== this.#time.ms) this.#time = { ms, text: isoTime(new Date(ms)) };
+    return this.#time.text;
+  }
+
   #publish(event: Outgoing, options: SendOptions): Promise<Place> {
-    const { clock, sendDeadlineMs, buffer } = this.setup;
-    const { topic } = event.route;
+    const { signal, deadlineMs = this.setup.sendDeadlineMs } = options;
     return new Promise((resolve, reject) => {
-      if (options.signal?.aborted) return reject(interrupted('not-stored'));
-      if (this.#waiting >= buffer.records)
-        return reject(this.#full('not-stored', 'as many sends wait for room already'));
-      const deadlineMs = options.deadlineMs ?? sendDeadlineMs;
-      const pending: Pending = {
-        ...event,
-        deadline: clock.monotonic() + deadlineMs,
-        record: undefined,
-        isHanded: false,
-        isSettled: false,
-        resolve,
-        reject,
-        release: NOTHING,
-      };
-      const cancel = clock.timer(deadlineMs, () => this.#expire(pending, deadlineMs));
-      const abort = () => this.#reject(pending, interrupted(pending.isHanded ? 'unknown' : 'not-stored'));
-      options.signal?.addEventListener('abort', abort, { once: true });
-      pending.release = () => {
-        cancel();
-        options.signal?.removeEventListener('abort', abort);
-      };
-      const line = this.#lines.get(topic) ?? { waiting: new Fifo<Pending>(), isEncoding: false };
-      this.#lines.set(topic, line);
-      line.waiting.push(pending);
-      this.#waiting++;
-      this.#advance(line);
+      if (signal?.aborted) return reject(interrupted('not-stored'));
+      if (this.#waiting >= this.setup.buffer.records) return reject(this.#full('as many sends wait for room already'));
+      const pending = new Pending(event, deadlineMs, this.setup.clock.monotonic() + deadlineMs, resolve, reject);
+      if (signal !== undefined) this.#abortable(pending, signal);
+      this.#unsettled.add(pending);
+      this.#watch(pending.deadline);
+      this.#join(pending);
     });
+  }
+
+  #abortable(pending: Pending, signal: AbortSignal): void {
+    const abort = () => {
+      this.#reject(pending, interrupted(pending.isHanded ? 'unknown' : 'not-stored'));
+      this.#advanceAll();
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    pending.release = () => signal.removeEventListener('abort', abort);
+  }
+
+  #join(pending: Pending): void {
+    const { topic } = pending.event.route;
+    let line = this.#lines.get(topic);
+    if (line === undefined) this.#lines.set(topic, (line = { waiting: new Fifo(), isEncoding: false }));
+    line.waiting.push(pending);
+    this.#waiting++;
+    this.#advance(line);
+  }
+
+  #advanceAll(): void {
+    if (this.#waiting === 0) return;
+    for (const line of this.#lines.values()) this.#advance(line);
   }
 
   /** Moves the head of a line on, as far as it goes now. Nothing overtakes: the line waits while its head's schema is fetched. */
   #advance(line: Line): void {
     for (let head = line.waiting.peek(); head !== undefined && !line.isEncoding; head = line.waiting.peek()) {
-      if (head.isSettled) this.#leaveLine(line);
+      if (!this.#unsettled.has(head)) this.#leaveLine(line);
       else if (head.record === undefined) this.#encode(line, head);
-      else if (this.#hasRoom(head.record.bytes)) this.#hand(line, head, head.record);
+      else if (this.#hasRoom(head.bytes)) this.#hand(line, head, head.record);
       else return;
     }
   }
 
   #encode(line: Line, pending: Pending): void {
     try {
-      const record = this.setup.transport.codec.encode(
-        pending.definition,
-        pending.envelope,
-        pending.route,
-        pending.headers,
-      );
+      const { definition, envelope, route, headers } = pending.event;
+      const record = this.setup.transport.codec.encode(definition, envelope, route, headers);
       if (!(record instanceof Promise)) return this.#encoded(pending, record);
       line.isEncoding = true;
       const goOn = () => {
@@ -201,9 +210,10 @@ export class Producer {
   #encoded(pending: Pending, record: BusRecord): void {
     const bytes = sizeOf(record);
     const { maxRecordBytes } = this.setup.transport.capabilities;
-    pending.record = { ...record, bytes };
+    pending.record = record;
+    pending.bytes = bytes;
     if (bytes <= maxRecordBytes) return;
-    const { type } = pending.definition;
+    const { type } = pending.event.definition;
     const text = `Event ${type} was not sent: its record has ${bytes} bytes, the limit is ${maxRecordBytes}. Send a reference instead of the content.`;
     this.#reject(
       pending,
@@ -216,50 +226,65 @@ export class Producer {
     return this.#records < this.setup.buffer.records && this.#bytes + bytes <= this.setup.buffer.bytes;
   }
 
-  #hand(line: Line, pending: Pending, record: SizedRecord): void {
+  #hand(line: Line, pending: Pending, record: BusRecord): void {
     this.#leaveLine(line);
     pending.isHanded = true;
     this.#records++;
-    this.#bytes += record.bytes;
+    this.#bytes += pending.bytes;
     const deadlineMs = Math.max(1, pending.deadline - this.setup.clock.monotonic());
-    const { topic } = pending.route;
-    this.setup.transport.publish(topic, [record], { deadlineMs }).then(
-      ([outcome]) => this.#settle(pending, record, outcome ?? NO_OUTCOME),
-      (error) => this.#settle(pending, record, { status: 'not-stored', error }),
+    this.setup.transport.publish(pending.event.route.topic, [record], { deadlineMs }).then(
+      ([outcome]) => this.#settle(pending, outcome ?? NO_OUTCOME),
+      (error) => this.#settle(pending, { status: 'not-stored', error }),
     );
   }
 
-  #settle(pending: Pending, record: SizedRecord, outcome: PublishOutcome): void {
+  #settle(pending: Pending, outcome: PublishOutcome): void {
     this.#records--;
-    this.#bytes -= record.bytes;
+    this.#bytes -= pending.bytes;
     if (outcome.status === 'stored') this.#resolve(pending, outcome.partition, outcome.offset);
     else this.#reject(pending, refusal(outcome));
-    for (const line of this.#lines.values()) this.#advance(line);
+    this.#advanceAll();
     this.#sayFlushed();
   }
 
   #resolve(pending: Pending, partition: number, offset: string): void {
-    if (pending.isSettled) return;
-    pending.isSettled = true;
-    pending.release();
-    pending.resolve({ topic: pending.route.topic, partition, offset });
+    if (!this.#unsettled.delete(pending)) return;
+    pending.release?.();
+    pending.resolve({ topic: pending.event.route.topic, partition, offset });
   }
 
   #reject(pending: Pending, error: unknown): void {
-    if (pending.isSettled) return;
-    pending.isSettled = true;
-    pending.release();
+    if (!this.#unsettled.delete(pending)) return;
+    pending.release?.();
     pending.reject(error);
   }
 
-  #expire(pending: Pending, deadlineMs: number): void {
-    if (!pending.isHanded)
-      return this.#reject(pending, this.#full('not-stored', `it waited ${deadlineMs} ms for room or for its schema`));
+  // One timer for all sends, at the earliest deadline: a timer for each would cost more than the send.
+  #watch(deadline: number): void {
+    if (this.#timeout !== undefined && this.#timeout.at <= deadline) return;
+    this.#timeout?.cancel();
+    const { clock } = this.setup;
+    this.#timeout = { at: deadline, cancel: clock.timer(deadline - clock.monotonic(), () => this.#expireDue()) };
+  }
+
+  #expireDue(): void {
+    this.#timeout = undefined;
+    const now = this.setup.clock.monotonic();
+    let next = Infinity;
+    for (const pending of this.#unsettled) {
+      if (pending.deadline <= now) this.#expire(pending);
+      else next = Math.min(next, pending.deadline);
+    }
+    if (next < Infinity) this.#watch(Math.max(next, now + SWEEP_MS));
+    this.#advanceAll();
+  }
+
+  #expire(pending: Pending): void {
+    const { deadlineMs, isHanded } = pending;
+    if (!isHanded) return this.#reject(pending, this.#full(`it waited ${deadlineMs} ms for room or for its schema`));
+    const { topic } = pending.event.route;
     const text = `No acknowledgement within ${deadlineMs} ms: the event may be stored, or may be stored later.`;
-    this.#reject(
-      pending,
-      new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic: pending.route.topic, outcome: 'unknown' } }),
-    );
+    this.#reject(pending, new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic, outcome: 'unknown' } }));
   }
 
   #leaveLine(line: Line): void {
@@ -273,13 +298,10 @@ export class Producer {
     for (const resolve of this.#flushed.splice(0)) resolve();
   }
 
-  #full(outcome: 'not-stored', why: string): BusError {
+  #full(why: string): BusError {
     const { records, bytes } = this.setup.buffer;
-    return new BusError(
-      'BUS_BUFFER_FULL',
-      `The event was not sent: ${why}; the buffer holds ${records} records or ${bytes} bytes. Await sends, or raise option "buffer".`,
-      { details: { outcome, records, bytes } },
-    );
+    const text = `The event was not sent: ${why}; the buffer holds ${records} records or ${bytes} bytes. Await sends, or raise option "buffer".`;
+    return new BusError('BUS_BUFFER_FULL', text, { details: { outcome: 'not-stored', records, bytes } });
   }
 
   #published(event: EventMetadata, records: readonly Place[], startedAt: number): Sent {
@@ -302,14 +324,20 @@ interface Outgoing {
   readonly headers: readonly Header[];
 }
 
-interface Pending extends Outgoing {
-  readonly deadline: number;
-  record: SizedRecord | undefined;
-  isHanded: boolean;
-  isSettled: boolean;
-  readonly resolve: (place: Place) => void;
-  readonly reject: (error: unknown) => void;
-  release: () => void;
+/** One record of a send, until it is settled. */
+class Pending {
+  record: BusRecord | undefined;
+  bytes = 0;
+  isHanded = false;
+  release: (() => void) | undefined;
+
+  constructor(
+    readonly event: Outgoing,
+    readonly deadlineMs: number,
+    readonly deadline: number,
+    readonly resolve: (place: Place) => void,
+    readonly reject: (error: unknown) => void,
+  ) {}
 }
 
 /** The sends of one topic that are not handed to the transport yet. */
@@ -317,8 +345,6 @@ interface Line {
   readonly waiting: Fifo<Pending>;
   isEncoding: boolean;
 }
-
-type SizedRecord = BusRecord & { readonly bytes: number };
 
 /** The handler that sends is the cause: its event's id, and the id that the whole chain began with. */
 function headersOf(own: Readonly<Record<string, string>> = {}): readonly Header[] {
@@ -386,4 +412,5 @@ const RESERVED =
   /^(ce_|dead-|causationid$|correlationid$|sourcehost$|sourcelib$|content-type$|__proto__$|constructor$|prototype$)/;
 const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/;
 const NO_OUTCOME: PublishOutcome = { status: 'unknown', error: new Error('The transport gave no outcome.') };
-const NOTHING = () => {};
+// Deadlines are looked at no more often than this.
+const SWEEP_MS = 10;
