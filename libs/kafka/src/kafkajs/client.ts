@@ -9,7 +9,10 @@ export interface KafkaClient {
   producer(): KafkaProducer;
   consumer(options: KafkaConsumerOptions): KafkaConsumer;
   reader(): KafkaReader;
-  admin(): KafkaAdmin;
+  /** One for all; consumers use its connections too. */
+  readonly admin: KafkaAdmin;
+  /** Closes the connections of `admin`. Producers, consumers and readers are closed by their owners, before. */
+  close(): Promise<void>;
 }
 
 /** A record as Kafka has it. The bytes may be slices of the answer they came in: whoever keeps a record longer than its batch copies it. */
@@ -74,7 +77,10 @@ export interface KafkaBatch extends TopicPartition {
 
 /** What a consumer calls. None may throw. */
 export interface KafkaConsumerHandlers {
-  /** These partitions are ours, until `onLeaving` of the same generation. Comes before their first batch. */
+  /**
+   * These partitions are ours, until `onLeaving` of the same generation. Comes before their first batch; several times in one generation
+   * when some positions are known later than others, as without a leader.
+   */
   onAssigned(generation: number, partitions: readonly AssignedPartition[]): void;
   /** Takes a batch. The promise is the back-pressure: the next batch of the partition waits for it. Membership does not. */
   onBatch(batch: KafkaBatch): void | Promise<void>;
@@ -174,5 +180,4 @@ export interface KafkaAdmin {
   committed(group: string, topics: readonly string[]): Promise<CommittedPosition[]>;
   /** Moves the positions of a group without members; `BUS_BUSY` when it has some. */
   setCommitted(group: string, positions: readonly CommitPosition[]): Promise<void>;
-  close(): Promise<void>;
 }

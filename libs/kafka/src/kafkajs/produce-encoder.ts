@@ -143,7 +143,7 @@ function sizeOfBytes(value: unknown): number {
   return length < 0 ? -1 : sizeOfVarInt(length) + length;
 }
 
-const sizeOfString = (value: string | null | undefined) => 2 + (value == null ? 0 : Buffer.byteLength(value));
+const sizeOfString = (value: string | null | undefined) => 2 + Buffer.byteLength(value ?? '');
 
 function sizeOfVarInt(value: number): number {
   const zigzag = ((value << 1) ^ (value >> 31)) >>> 0;
@@ -268,7 +268,7 @@ function copy(target: Buffer, at: number, bytes: Uint8Array): number {
 }
 
 function writeString(target: Buffer, at: number, value: string | null | undefined): number {
-  if (value == null) return target.writeInt16BE(-1, at);
+  if (value === null || value === undefined) return target.writeInt16BE(-1, at);
   const length = Buffer.byteLength(value);
   target.writeInt16BE(length, at);
   return at + 2 + target.write(value, at + 2, length, 'utf8');

@@ -217,8 +217,8 @@ function knownName(buffer: Buffer, from: number, end: number): string {
   let hash = end - from;
   for (let at = from; at < end; at++) hash = (hash * 31 + buffer[at]!) & 0x3fffffff;
   const slot = hash & (NAME_SLOTS - 1);
-  const known = nameSlots[slot];
-  if (known && sameBytes(known.bytes, buffer, from, end)) return known.name;
+  const known = nameSlots[slot]!;
+  if (sameBytes(known.bytes, buffer, from, end)) return known.name;
   const name = buffer.toString('utf8', from, end);
   nameSlots[slot] = { bytes: Uint8Array.prototype.slice.call(buffer, from, end), name };
   return name;
@@ -232,8 +232,9 @@ function sameBytes(known: Uint8Array, buffer: Buffer, from: number, end: number)
 
 const NAME_SLOTS = 512;
 const MAX_NAME_LENGTH = 64;
-const nameSlots: ({ readonly bytes: Uint8Array; readonly name: string } | undefined)[] = new Array(NAME_SLOTS).fill(
-  undefined,
-);
+const nameSlots: { readonly bytes: Uint8Array; readonly name: string }[] = Array.from({ length: NAME_SLOTS }, () => ({
+  bytes: new Uint8Array(),
+  name: '',
+}));
 
 const LOG_APPEND_TIME = 1;

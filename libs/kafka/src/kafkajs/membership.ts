@@ -1,0 +1,611 @@
+/**
+ * One life of a kafkajs consumer: from connecting until it leaves, or breaks. It hands batches over and returns, so that kafkajs fetches
+ * on; handlers run elsewhere. Its partitions belong to a generation:
+ *
+ *     joining ─GROUP_JOIN→ active ─(rebalance, stop)→ leaving ─(drained, or out of time)→ over ─→ joining
+ *                             └────────────(fenced, crash)─────────────────────────────↗
+ *
+ * While a generation is active, batches are taken. While it is being left, commits still are: kafkajs is held at the one point that every
+ * join passes, so that the group waits for us. Afterwards nothing of it counts, and the broker checks again.
+ */
+import { BusError, systemClock, type LostRange, type TopicPartition } from '@event-bus/core';
+import { delay } from '@event-bus/core/internal';
+import type { Batch, Consumer, EachBatchPayload, Kafka, PartitionAssigner } from 'kafkajs';
+import { commitTopics } from './admin.js';
+import type { AssignedPartition, CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
+import { EARLIEST, LATEST, committedOf, listOffsets, type Cluster } from './cluster.js';
+import { busErrorOf, isFenced, protocolType } from './failure.js';
+import { kafkajs } from './library.js';
+import { afterDoubt, beginningOf, verdictOn, type LogRange } from './positions.js';
+import { recordOf, type Message } from './records.js';
+import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, PARTITIONS_AT_ONCE } from './settings.js';
+
+export interface MembershipParts {
+  /** A new object, for this life alone. */
+  readonly kafka: Kafka;
+  /** For looking up positions; not this consumer's own connections. */
+  readonly cluster: Cluster;
+  readonly options: KafkaConsumerOptions;
+  readonly handlers: KafkaConsumerHandlers;
+  /** Numbers rise over all lives. */
+  readonly nextGeneration: () => number;
+}
+
+interface Generation {
+  readonly number: number;
+  state: 'active' | 'leaving' | 'over';
+  readonly partitions: Map<string, Progress>;
+  /** Resolves once it is over. */
+  readonly gone: AbortController;
+  left?: Promise<void>;
+  /** `onAssigned` was called: so will `onLeaving` be. */
+  isAnnounced: boolean;
+}
+
+interface Progress extends TopicPartition {
+  /** Where the next batch begins; unknown until it was looked up. */
+  position: bigint | undefined;
+  /** The receiver's answer to the last batch, while it is open. */
+  busy: Promise<void> | undefined;
+  /** To be committed because nobody else will: a position that was moved. */
+  moved: bigint | undefined;
+}
+
+/** What kafkajs gave with the last batch. It works on the consumer, whatever its generation is. */
+interface Tools {
+  readonly heartbeat: () => Promise<void>;
+  readonly commit: EachBatchPayload['commitOffsetsIfNecessary'];
+}
+
+export class Membership {
+  readonly #parts: MembershipParts;
+  readonly #consumer: Consumer;
+  readonly #ended: Promise<BusError | undefined>;
+  readonly #wakers = new Set<() => void>();
+  #end!: (error: BusError | undefined) => void;
+  #isEnded = false;
+  #firstJoin: Promise<void> | undefined;
+  #generation: Generation | undefined;
+  /** The end of the last generation, while whoever handles records is told of it. */
+  #left: Promise<void> | undefined;
+  /** The broker has thrown us out, and kafkajs does not know. */
+  #isLost = false;
+  #tools: Tools | undefined;
+  #cancelTimer = () => {};
+  #movedAt = systemClock.monotonic();
+  #waiting = 0;
+  #hasFetched = false;
+  #isStopping = false;
+  #isBeating = false;
+
+  constructor(parts: MembershipParts) {
+    this.#parts = parts;
+    this.#ended = new Promise((resolve) => (this.#end = resolve));
+    this.#consumer = parts.kafka.consumer({
+      ...CONSUMER_CONFIG,
+      groupId: parts.options.group,
+      partitionAssigners: [this.#assigner()],
+    });
+    this.#listen();
+  }
+
+  /** Connects and begins to run. Rejects when it cannot; then this life is over. */
+  async start(): Promise<void> {
+    const { topics, group } = this.#parts.options;
+    try {
+      await this.#consumer.connect();
+      // Else an offset out of range would jump to the end. Where reading begins is decided here, not there.
+      await this.#consumer.subscribe({ topics: [...topics], fromBeginning: true });
+    } catch (error) {
+      const failure = busErrorOf(
+        error,
+        `Subscribing group "${group}" to ${topics.map((topic) => `"${topic}"`).join(', ')}`,
+      );
+      this.#finish(failure);
+      await this.#disconnect();
+      throw failure;
+    }
+    this.#firstJoin = this.#consumer
+      .run({
+        autoCommit: false,
+        // With true, kafkajs resolves after our wait, perhaps in another generation, and passes over records.
+        eachBatchAutoResolve: false,
+        partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
+        eachBatch: (payload) => this.#eachBatch(payload),
+      })
+      .catch((error: unknown) => this.#finish(this.#failure(error)));
+    this.#tick();
+  }
+
+  /** The error that ended this life; `undefined` after `stop`. */
+  get ended(): Promise<BusError | undefined> {
+    return this.#ended;
+  }
+
+  get state(): 'joining' | 'running' | 'rebalancing' {
+    if (this.#generation?.state === 'active') return 'running';
+    return this.#hasFetched ? 'rebalancing' : 'joining';
+  }
+
+  get partitions(): TopicPartition[] {
+    const known = this.#generation?.state === 'active' ? [...this.#generation.partitions.values()] : [];
+    return known.filter(({ position }) => position !== undefined).map(({ topic, partition }) => ({ topic, partition }));
+  }
+
+  /** Milliseconds since the fetch loop moved. Waiting for room is not standing still. */
+  get idleMs(): number {
+    return this.#waiting > 0 ? 0 : systemClock.monotonic() - this.#movedAt;
+  }
+
+  async commit(number: number, positions: readonly CommitPosition[]): Promise<'ok' | 'fenced' | 'later'> {
+    const generation = this.#generation;
+    if (!generation || generation.number !== number || generation.state === 'over') return 'fenced';
+    const ours = positions.filter((position) => generation.partitions.has(keyOf(position)));
+    if (ours.length === 0) return 'ok';
+    if (!this.#tools) return 'later';
+    // These are newer than any position that was moved.
+    for (const position of ours) generation.partitions.get(keyOf(position))!.moved = undefined;
+    try {
+      await this.#tools.commit({ topics: commitTopics(ours) } as never);
+      return 'ok';
+    } catch (error) {
+      if (!isFenced(error) && protocolType(error) !== 'REBALANCE_IN_PROGRESS') return 'later';
+      this.#lose(generation);
+      return 'fenced';
+    }
+  }
+
+  /** Drains while beating, then leaves the group. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    if (this.#generation) await this.#leave(this.#generation);
+    this.#finish(undefined);
+    // A member that goes while it joins for the first time is not signed off, and holds its group up until its session ends.
+    await Promise.race([this.#firstJoin, delay(systemClock, DISCONNECT_TIMEOUT_MS)]);
+    await this.#disconnect();
+  }
+
+  // ---- the life as a whole
+
+  #listen(): void {
+    const { events } = this.#consumer;
+    this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#joined(payload.memberAssignment));
+    this.#consumer.on(events.FETCH, () => this.#fetched());
+    this.#consumer.on(events.END_BATCH_PROCESS, ({ payload }) => this.#passed(payload));
+    this.#consumer.on(events.CRASH, ({ payload }) => this.#finish(this.#failure(payload.error)));
+  }
+
+  #failure(error: unknown): BusError {
+    return busErrorOf(error, `Consuming as group "${this.#parts.options.group}"`);
+  }
+
+  #finish(error: BusError | undefined): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#cancelTimer();
+    if (this.#generation) this.#lose(this.#generation);
+    this.#tools = undefined;
+    this.#changed();
+    void Promise.resolve(this.#left).then(() => this.#end(error));
+  }
+
+  /** kafkajs waits for the join that is going on, which may take as long as the slowest member. */
+  async #disconnect(): Promise<void> {
+    await Promise.race([this.#consumer.disconnect().catch(() => {}), delay(systemClock, DISCONNECT_TIMEOUT_MS)]);
+  }
+
+  /** Wakes whoever waits: for room, a position, another generation, the end. */
+  #changed(): void {
+    for (const wake of this.#wakers) wake();
+  }
+
+  #change(withinMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        cancel();
+        this.#wakers.delete(wake);
+        resolve();
+      };
+      const cancel = systemClock.timer(withinMs, wake);
+      this.#wakers.add(wake);
+    });
+  }
+
+  // ---- joining and leaving
+
+  /** kafkajs has no awaited revoke. It has one point that every join passes: the group asks the cluster for its coordinator. */
+  #assigner(): PartitionAssigner {
+    return ({ cluster, ...rest }) => {
+      const find = cluster.findGroupCoordinator.bind(cluster);
+      cluster.findGroupCoordinator = async (group) => {
+        await this.#beforeJoin();
+        return find(group);
+      };
+      return kafkajs.PartitionAssigners.roundRobin({ cluster, ...rest });
+    };
+  }
+
+  async #beforeJoin(): Promise<void> {
+    this.#isLost = false;
+    await (this.#generation ? this.#leave(this.#generation) : this.#left);
+  }
+
+  #joined(assignment: Readonly<Record<string, readonly number[]>>): void {
+    if (this.#isEnded || this.#isStopping) return;
+    if (this.#generation) this.#lose(this.#generation);
+    this.#isLost = false;
+    const partitions = Object.entries(assignment).flatMap(([topic, numbers]) =>
+      numbers.map((partition) => ({ topic, partition })),
+    );
+    const generation: Generation = {
+      number: this.#parts.nextGeneration(),
+      state: 'active',
+      partitions: new Map(
+        partitions.map((place) => [keyOf(place), { ...place, position: undefined, busy: undefined, moved: undefined }]),
+      ),
+      gone: new AbortController(),
+      isAnnounced: false,
+    };
+    this.#generation = generation;
+    this.#movedAt = systemClock.monotonic();
+    this.#changed();
+    void this.#begin(generation);
+  }
+
+  /** Once per generation: batches are refused, then whoever handles records finishes what runs, and commits. */
+  #leave(generation: Generation): Promise<void> {
+    return (this.#left = generation.left ??= this.#drain(generation));
+  }
+
+  async #drain(generation: Generation): Promise<void> {
+    generation.state = 'leaving';
+    this.#changed();
+    await this.#handedBack(generation);
+    this.#over(generation);
+  }
+
+  /** The partitions are somebody else's already: nothing is waited for. */
+  #lose(generation: Generation): void {
+    generation.gone.abort(new BusError('BUS_INTERRUPTED', 'The partition was taken away.'));
+    this.#left = generation.left ??= this.#handedBack(generation);
+    this.#isLost = true;
+    this.#over(generation);
+  }
+
+  #over(generation: Generation): void {
+    generation.state = 'over';
+    if (this.#generation === generation) this.#generation = undefined;
+    this.#changed();
+  }
+
+  async #handedBack(generation: Generation): Promise<void> {
+    if (!generation.isAnnounced) return;
+    const { gone } = generation;
+    const cancel = systemClock.timer(this.#parts.options.revokeTimeoutMs, () =>
+      gone.abort(new BusError('BUS_INTERRUPTED', 'The time to give the partition back is over.')),
+    );
+    const grace = new Promise<void>((resolve) => {
+      const late = () => void systemClock.timer(GRACE_MS, resolve);
+      if (gone.signal.aborted) late();
+      else gone.signal.addEventListener('abort', late, { once: true });
+    });
+    try {
+      await Promise.race([this.#parts.handlers.onLeaving(generation.number, gone.signal), grace]);
+    } catch {
+      // Its own affair; the partitions leave all the same.
+    } finally {
+      cancel();
+    }
+  }
+
+  // ---- positions
+
+  /** Looks up where each partition begins; those that cannot be known yet are asked for again. */
+  async #begin(generation: Generation): Promise<void> {
+    while (generation.state === 'active') {
+      const unknown = [...generation.partitions.values()].filter(({ position }) => position === undefined);
+      if (unknown.length === 0) return;
+      try {
+        await this.#beginAt(generation, unknown);
+      } catch (error) {
+        this.#parts.handlers.onTrouble(
+          busErrorOf(error, `Reading the positions of group "${this.#parts.options.group}"`),
+        );
+      }
+      if (unknown.some(({ position }) => position === undefined)) await delay(systemClock, LOOKUP_PAUSE_MS);
+    }
+  }
+
+  async #beginAt(generation: Generation, unknown: readonly Progress[]): Promise<void> {
+    const { cluster, options, handlers } = this.#parts;
+    const byTopic = new Map<string, number[]>();
+    for (const { topic, partition } of unknown) byTopic.set(topic, [...(byTopic.get(topic) ?? []), partition]);
+    await cluster.connect();
+    const committed = await committedOf(cluster, options.group, byTopic);
+    const found: AssignedPartition[] = [];
+    const lost: LostRange[] = [];
+    for (const [topic, partitions] of byTopic) {
+      const logs = await logRanges(cluster, topic, partitions);
+      const mine = committed.filter((entry) => entry.topic === topic);
+      const first = await this.#firstPositions(
+        topic,
+        logs,
+        mine.filter(({ position }) => position < 0n).map(({ partition }) => partition),
+      );
+      for (const entry of mine) {
+        const log = logs.get(entry.partition);
+        const start = entry.position < 0n ? first.get(entry.partition) : 0n;
+        if (!log || start === undefined) continue;
+        const place = { topic, partition: entry.partition };
+        const beginning = beginningOf(place, entry, log, start, options.from);
+        if (generation.state !== 'active') return;
+        this.#moveTo(generation.partitions.get(keyOf(place))!, beginning.position, beginning.isMoved);
+        found.push({ ...place, position: beginning.position.toString(), metadata: beginning.metadata });
+        if (beginning.lost) lost.push(beginning.lost);
+      }
+    }
+    if (found.length === 0 || generation.state !== 'active') return;
+    generation.isAnnounced = true;
+    handlers.onAssigned(generation.number, found);
+    lost.forEach((range) => handlers.onLost(range));
+    this.#changed();
+  }
+
+  async #firstPositions(
+    topic: string,
+    logs: ReadonlyMap<number, LogRange>,
+    partitions: readonly number[],
+  ): Promise<Map<number, bigint | undefined>> {
+    const { from } = this.#parts.options;
+    if (from === 'earliest' || partitions.length === 0)
+      return new Map(partitions.map((partition) => [partition, logs.get(partition)?.start]));
+    const latest = await listOffsets(this.#parts.cluster, topic, partitions, LATEST);
+    if (from === 'latest') return latest;
+    const atTime = await listOffsets(this.#parts.cluster, topic, partitions, from.time);
+    return new Map(
+      partitions.map((partition) => [
+        partition,
+        atTime.get(partition) === -1n ? latest.get(partition) : atTime.get(partition),
+      ]),
+    );
+  }
+
+  #moveTo(progress: Progress, position: bigint, isMoved: boolean): void {
+    progress.position = position;
+    if (isMoved) progress.moved = position;
+    this.#seek(progress);
+  }
+
+  #seek({ topic, partition, position }: Progress): void {
+    try {
+      this.#consumer.seek({ topic, partition, offset: position!.toString() });
+    } catch {
+      // It is not running any more; the next life begins anew.
+    }
+  }
+
+  // ---- batches
+
+  /** Lets nothing out but what a heartbeat throws: that makes kafkajs rejoin, while any other error would stop all partitions. */
+  async #eachBatch(payload: EachBatchPayload): Promise<void> {
+    const { batch, heartbeat, resolveOffset, commitOffsetsIfNecessary } = payload;
+    this.#tools = { heartbeat, commit: commitOffsetsIfNecessary };
+    const generation = this.#generation;
+    if (generation?.state !== 'active') return this.#nextGeneration(heartbeat);
+    const progress = generation.partitions.get(keyOf(batch));
+    if (!progress) return; // of an older generation, and no longer ours
+    const isFresh = progress.position === undefined;
+    await this.#until(() => progress.position !== undefined && !progress.busy, generation, heartbeat);
+    // What was fetched before the position was known came from kafkajs's own idea of it.
+    if (isFresh || generation.state !== 'active') return;
+    const fetched = BigInt((batch as Batch & { readonly fetchedOffset: string }).fetchedOffset);
+    const next = BigInt(batch.lastOffset()) + 1n;
+    const verdict = verdictOn(progress.position!, fetched, next, BigInt(batch.highWatermark));
+    if (verdict.kind === 'old') return this.#seek(progress);
+    if (verdict.kind === 'doubt') return this.#resolveDoubt(generation, progress, heartbeat);
+    this.#handOver(generation, progress, batch.messages as unknown as Message[], next);
+    resolveOffset(batch.lastOffset());
+  }
+
+  /**
+   * Waits for another generation, or the end. While we leave, our timer keeps the membership; when the broker has thrown us out, only the
+   * error of a heartbeat tells kafkajs so.
+   */
+  async #nextGeneration(heartbeat: () => Promise<void>): Promise<void> {
+    while (!this.#isEnded && this.#generation?.state !== 'active') {
+      await this.#change(BEAT_PAUSE_MS);
+      if (!this.#isEnded && this.#isLost) await heartbeat();
+    }
+  }
+
+  /** Waits and beats about once a second. Nothing is thrown away meanwhile, and nothing more is fetched: this is the back-pressure. */
+  async #until(isReady: () => boolean, generation: Generation, heartbeat: () => Promise<void>): Promise<void> {
+    this.#waiting++;
+    try {
+      while (!isReady() && generation.state === 'active') {
+        await this.#change(BEAT_PAUSE_MS);
+        if (!isReady() && generation.state === 'active') await heartbeat();
+      }
+    } finally {
+      this.#waiting--;
+      this.#movedAt = systemClock.monotonic();
+    }
+  }
+
+  #handOver(generation: Generation, progress: Progress, messages: readonly Message[], next: bigint): void {
+    const { topic, partition, position } = progress;
+    const isKnown = (message: Message) => BigInt(message.offset) < position!;
+    const fresh =
+      messages.length > 0 && isKnown(messages[0]!) ? messages.filter((message) => !isKnown(message)) : messages;
+    const records = fresh.map((message) => recordOf(topic, partition, message));
+    progress.position = next;
+    const answer = this.#parts.handlers.onBatch({
+      topic,
+      partition,
+      generation: generation.number,
+      records,
+      next: next.toString(),
+    });
+    if (!answer) return;
+    const busy: Promise<void> = answer
+      .catch(() => {})
+      .then(() => {
+        if (progress.busy === busy) progress.busy = undefined;
+        this.#changed();
+      });
+    progress.busy = busy;
+  }
+
+  /** The batch does not join on. The log tells whether records are gone; either way it is read again from where it should have begun. */
+  async #resolveDoubt(generation: Generation, progress: Progress, heartbeat: () => Promise<void>): Promise<void> {
+    const { topic, partition } = progress;
+    const asked = logRanges(this.#parts.cluster, topic, [partition]).catch(() => new Map<number, LogRange>());
+    let log: LogRange | undefined;
+    let isAnswered = false;
+    void asked.then((logs) => {
+      log = logs.get(partition);
+      isAnswered = true;
+      this.#changed();
+    });
+    await this.#until(() => isAnswered, generation, heartbeat);
+    if (generation.state !== 'active') return;
+    if (!log) return this.#seek(progress);
+    const after = afterDoubt(progress, progress.position!, log);
+    this.#moveTo(progress, after.position, after.lost !== undefined);
+    if (after.lost) this.#parts.handlers.onLost(after.lost);
+  }
+
+  /** kafkajs goes past batches without a record for us (transaction marks, what compaction left) without calling `eachBatch`. */
+  #passed(payload: {
+    readonly topic: string;
+    readonly partition: number;
+    readonly batchSize: number;
+    readonly firstOffset: string | null;
+    readonly lastOffset: string;
+  }): void {
+    const generation = this.#generation;
+    const progress = generation?.partitions.get(keyOf(payload));
+    if (payload.batchSize > 0 || generation?.state !== 'active' || progress?.position === undefined) return;
+    const next = BigInt(payload.lastOffset) + 1n;
+    if (next <= progress.position) return;
+    const before = progress.position;
+    const first = payload.firstOffset === null ? before : BigInt(payload.firstOffset);
+    if (progress.busy) progress.position = next;
+    else this.#handOver(generation, progress, [], next);
+    // A hole before it may be what compaction left, or what retention took.
+    if (first > before) void this.#reportExpired(progress, before, first);
+  }
+
+  async #reportExpired(progress: Progress, from: bigint, to: bigint): Promise<void> {
+    const logs = await logRanges(this.#parts.cluster, progress.topic, [progress.partition]).catch(() => undefined);
+    const start = logs?.get(progress.partition)?.start;
+    if (start === undefined || start <= from) return;
+    const { lost } = afterDoubt(progress, from, { start: start < to ? start : to, end: to });
+    if (lost) this.#parts.handlers.onLost(lost);
+  }
+
+  // ---- the timer: beats on while the fetch loop stands, and commits positions that were moved
+
+  #tick(): void {
+    this.#cancelTimer = systemClock.timer(HEARTBEAT_INTERVAL_MS, () => {
+      this.#tick();
+      void this.#beat();
+      void this.#commitMoved();
+      this.#watch();
+    });
+  }
+
+  async #beat(): Promise<void> {
+    const generation = this.#generation;
+    if (!generation || !this.#tools || this.#isBeating) return;
+    this.#isBeating = true;
+    try {
+      await this.#tools.heartbeat();
+    } catch (error) {
+      // A rebalance is no news here: the fetch loop hears of it too, and while we leave it is why we do.
+      if (isFenced(error) && generation === this.#generation) this.#lose(generation);
+    } finally {
+      this.#isBeating = false;
+    }
+  }
+
+  async #commitMoved(): Promise<void> {
+    const generation = this.#generation;
+    if (generation?.state !== 'active' || !this.#hasFetched) return;
+    const moved = [...generation.partitions.values()].filter((progress) => progress.moved !== undefined);
+    if (moved.length === 0) return;
+    const positions = moved.map(({ topic, partition, moved }) => ({
+      topic,
+      partition,
+      position: moved!.toString(),
+      metadata: '',
+    }));
+    try {
+      if (this.#tools) await this.#tools.commit({ topics: commitTopics(positions) } as never);
+      else
+        await this.#consumer.commitOffsets(
+          positions.map(({ topic, partition, position, metadata }) => ({
+            topic,
+            partition,
+            offset: position,
+            metadata,
+          })),
+        );
+      moved.forEach((progress, i) => {
+        if (progress.moved?.toString() === positions[i]!.position) progress.moved = undefined;
+      });
+    } catch {
+      // Tried again at the next turn, as long as the generation lasts.
+    }
+  }
+
+  #fetched(): void {
+    this.#movedAt = systemClock.monotonic();
+    this.#parts.handlers.onTrouble(undefined);
+    if (this.#hasFetched) return;
+    this.#hasFetched = true;
+    void this.#commitMoved();
+  }
+
+  /** kafkajs tries for half a minute before it gives up, and may lose its own crash: alive means that the fetch loop moves. */
+  #watch(): void {
+    const { group } = this.#parts.options;
+    const seconds = Math.round(this.idleMs / 1_000);
+    if (this.idleMs > STUCK_MS) {
+      this.#finish(
+        new BusError('BUS_TRANSPORT_UNAVAILABLE', `The reading of group "${group}" stood still for ${seconds} s.`),
+      );
+      void this.#disconnect();
+    } else if (this.idleMs > SILENCE_MS && this.#generation?.state === 'active') {
+      this.#parts.handlers.onTrouble(
+        new BusError('BUS_TRANSPORT_UNAVAILABLE', `Group "${group}" got no answer from Kafka for ${seconds} s.`),
+      );
+    }
+  }
+}
+
+async function logRanges(
+  cluster: Cluster,
+  topic: string,
+  partitions: readonly number[],
+): Promise<Map<number, LogRange>> {
+  const [starts, ends] = await Promise.all(
+    [EARLIEST, LATEST].map((at) => listOffsets(cluster, topic, partitions, at, { uncommitted: true })),
+  );
+  const ranges = new Map<number, LogRange>();
+  for (const partition of partitions) {
+    const start = starts!.get(partition);
+    const end = ends!.get(partition);
+    if (start !== undefined && end !== undefined) ranges.set(partition, { start, end });
+  }
+  return ranges;
+}
+
+const keyOf = ({ topic, partition }: { readonly topic: string; readonly partition: number }) => `${partition} ${topic}`;
+
+const BEAT_PAUSE_MS = 1_000;
+const GRACE_MS = 1_000;
+const LOOKUP_PAUSE_MS = 500;
+const DISCONNECT_TIMEOUT_MS = 10_000;
+const SILENCE_MS = 15_000;
+const STUCK_MS = 120_000;
