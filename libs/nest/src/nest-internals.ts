@@ -60,7 +60,8 @@ export function unwiredEnhancers(
     .map(([decorator, enhancer]) =>
       decorator.startsWith('@') ? `${decorator}(${enhancer.name})` : `${decorator} ${enhancer.name}`,
     );
-  const globals = scopedGlobals(external).filter((each) => !wired.includes(each));
+  // By token: up to 12.0.1 the record that is wired may be an older one than the record that is run.
+  const globals = scopedGlobals(external).filter(({ token }) => !wired.some((each) => each.token === token));
   return [...missing, ...globals.map((each) => `the global, scoped ${String(each.name)}`)];
 }
 

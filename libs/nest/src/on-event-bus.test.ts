@@ -18,7 +18,7 @@ class CourseView {
   }
 
   @OnEventBus(COURSE_CHANGED)
-  one(@Payload('course') course: CourseChanged['course'], @Ctx() _context: EventBusContext) {
+  field(@Ctx() _context: EventBusContext, @Payload('course') course: CourseChanged['course']) {
     return course;
   }
 

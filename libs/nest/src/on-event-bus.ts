@@ -25,7 +25,8 @@ export interface HandlerDeclaration {
  * Runs the method for every event of this type, at least once, in order per key. It returns to say handled and throws to be tried again;
  * `NonRetryable` and `RetryAfter` steer. May be repeated: a method with two of them is one handler of two event types.
  *
- * The first parameter must accept the event's data, one field of it (for `@Payload('field')`), or the context; `unknown` accepts everything.
+ * The first parameter must accept the event's data, or the context; anything else does not compile. A decorator cannot see another one on a parameter,
+ * so `@Payload('field')` goes behind `@Ctx()`.
  */
 export function OnEventBus<D extends EventDefinition>(
   definition: D,
@@ -44,14 +45,13 @@ export function OnEventBus<D extends EventDefinition>(
 }
 
 /** Refuses, at compile time, a method whose first parameter cannot take what it would be given. */
-export type HandlerDecorator<Data> = <Method extends Accepts<Data> | Accepts<EventBusContext> | AcceptsField<Data>>(
+export type HandlerDecorator<Data> = <Method extends Accepts<Data> | Accepts<EventBusContext>>(
   target: object,
   method: string | symbol,
   descriptor: TypedPropertyDescriptor<Method>,
 ) => void;
 
 type Accepts<First> = (first: First, ...rest: any[]) => unknown;
-type AcceptsField<Data> = { [Field in keyof Data]-?: Accepts<Data[Field]> }[keyof Data];
 
 /** All `@OnEventBus` of a method, from top to bottom. */
 export function declarationsOf(method: object): readonly HandlerDeclaration[] {
