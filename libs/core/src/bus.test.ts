@@ -381,3 +381,23 @@ describe('start and stop', () => {
     expect(positions.map(({ lag }) => lag ?? 0).reduce((a, b) => a + b)).toBe(1);
   });
 });
+
+describe('the breaker', () => {
+  test('a probe that is dead for a reason of its own lets the next lane probe', async () => {
+    const { bus, during, until, stored } = setup({ breakerAfter: 2, retry: exponential({ firstMs: 1 }) });
+    let isDown = true;
+    const seen = new Set<string>();
+    bus.handle(COURSE, { id: 'view' }, (data) => {
+      if (data.revision === 13 && !isDown) throw new NonRetryable('never');
+      if (isDown) throw new Error('database is away');
+      seen.add(data.course_key);
+    });
+    await during(bus.start());
+    for (const n of [1, 2, 3, 4]) await during(bus.send(COURSE, { course_key: key(n), revision: n <= 3 ? 13 : 1 }));
+    await until(() => bus.status().consumers[0]!.brokenHandlers.length === 1);
+    isDown = false;
+    await until(() => seen.size === 1 && bus.status().consumers[0]!.inFlight === 0);
+    expect(await stored('courses-dead-catalog')).toHaveLength(3);
+    await during(bus.close());
+  });
+});

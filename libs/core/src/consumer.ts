@@ -143,8 +143,8 @@ export class Consumer {
   // received
 
   #assigned(partitions: readonly TopicPartition[]): void {
-    for (const { topic, partition } of partitions)
-      this.#assignments.set(placeOf({ topic, partition }), new Assignment(topic, partition));
+    this.#drop(partitions.flatMap((place) => this.#assignments.get(placeOf(place)) ?? []));
+    for (const place of partitions) this.#assignments.set(placeOf(place), new Assignment(place.topic, place.partition));
     this.#announce('assigned', partitions);
   }
 

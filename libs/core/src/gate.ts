@@ -67,6 +67,13 @@ export class Gate {
     if (this.#failures === this.setup.breakerAfter) this.setup.changed('paused', 'breaker', error);
   }
 
+  /** An attempt ended in a way that says nothing about the handler's health: the next lane may probe. */
+  passed(lane: Lane): void {
+    if (this.#probe !== lane) return;
+    this.#probe = undefined;
+    this.#armProbe();
+  }
+
   switchOff(): void {
     if (this.#isSwitchedOff) return;
     this.#isSwitchedOff = true;

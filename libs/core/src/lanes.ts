@@ -161,13 +161,12 @@ export class Lanes {
       event: context.event,
       random: this.setup.random,
     });
+    if (decision.action === 'skip' || isHopeless(error)) lane.gate.passed(lane);
+    else lane.gate.failed(error);
     if (decision.action === 'skip') return this.#skip(lane, delivery, decision.rule);
     delivery.firstFailedAt ??= this.setup.clock.now();
-    if (!isHopeless(error)) {
-      lane.gate.failed(error);
-      // While the handler is broken its failures say nothing about this event: they do not count.
-      if (lane.gate.isBroken) return this.#hold(lane, attempt, error);
-    }
+    // While the handler is broken its failures say nothing about this event: they do not count.
+    if (lane.gate.isBroken && !isHopeless(error)) return this.#hold(lane, attempt, error);
     delivery.attempts++;
     if (decision.action === 'dead') void this.#bury(lane, delivery, error);
     else this.#retry(lane, attempt, error, decision.afterMs);
