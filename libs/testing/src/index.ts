@@ -6,6 +6,15 @@ export {
   type TestFunction,
 } from './conformance.js';
 export { harness, type Harness, type HarnessOptions, type Outcome, type WatchedBus } from './harness.js';
+export { checkHistory, type CheckOptions, type Verdict, type VerdictName } from './history-check.js';
+export {
+  fileHistory,
+  readHistories,
+  type EventValue,
+  type History,
+  type HistoryFact,
+  type HistoryLine,
+} from './history.js';
 export { jsonCodec } from './json-codec.js';
 export { seededRandom } from './seeded-random.js';
 export {
