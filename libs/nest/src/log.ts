@@ -69,10 +69,10 @@ export class EventBusLog {
       on(signals.dead, (fact) =>
         this.#write('error', 'Delivery became a dead letter', {
           ...delivery(fact),
+          ...failure(fact.error),
           attempts: fact.attempts,
           reason: fact.reason,
           dead_letters: fact.deadLetters,
-          ...failure(fact.error),
         }),
       ),
       on(signals.skipped, (fact) =>
@@ -100,10 +100,10 @@ export class EventBusLog {
       ),
       on(signals.paused, (fact) =>
         this.#write('warn', 'Consumption paused', {
+          ...failure(fact.error),
           group: fact.group,
           handler: fact.handler,
           reason: fact.reason,
-          ...failure(fact.error),
         }),
       ),
       on(signals.resumed, (fact) =>
