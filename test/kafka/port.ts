@@ -1,0 +1,154 @@
+import { randomUUID } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BusError, BusRecord, LostRange } from '@event-bus/core';
+import type {
+  AssignedPartition,
+  CommitPosition,
+  KafkaBatch,
+  KafkaClient,
+  KafkaConsumer,
+  KafkaConsumerOptions,
+  Part,
+} from '../../libs/kafka/src/kafkajs/client.js';
+import { kafkajsClient, type KafkaNotice } from '../../libs/kafka/src/kafkajs/kafkajs-client.js';
+import type { KafkaConnectionOptions } from '../../libs/kafka/src/kafkajs/settings.js';
+
+// Of the copy that the library itself uses.
+export const kafkajs = createRequire(new URL('../../libs/kafka/package.json', import.meta.url))(
+  'kafkajs',
+) as typeof import('kafkajs');
+
+export interface Port {
+  readonly client: KafkaClient;
+  readonly notices: KafkaNotice[];
+}
+
+export function openPort(brokers: readonly string[], options: Partial<KafkaConnectionOptions> = {}): Port {
+  const notices: KafkaNotice[] = [];
+  return { client: kafkajsClient({ brokers, ...options }, (notice) => notices.push(notice)), notices };
+}
+
+/** A topic of its own for each test, and a group of the same name. */
+export async function freshTopic(client: KafkaClient, partitions = 1): Promise<string> {
+  const topic = `t-${randomUUID().slice(0, 8)}`;
+  await client.admin.create({ topic, partitions });
+  return topic;
+}
+
+export const record = (
+  value: string,
+  { key = null as string | null, headers = [] as BusRecord['headers'] } = {},
+): BusRecord => ({
+  key: key === null ? null : Buffer.from(key),
+  value: Buffer.from(value),
+  headers,
+});
+
+export const numbered = (topic: string, partition: number, from: number, count: number): Part => ({
+  topic,
+  partition,
+  records: Array.from({ length: count }, (_, i) => record(String(from + i))),
+});
+
+/** Appends and expects all to be stored. */
+export async function store(client: KafkaClient, parts: readonly Part[]): Promise<void> {
+  const producer = client.producer();
+  const outcomes = await producer.append(parts);
+  await producer.close();
+  for (const outcome of outcomes) if (outcome.status !== 'stored') throw outcome.error;
+}
+
+export async function eventually(holds: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
+  for (const until = Date.now() + withinMs; !(await holds()); await sleep(20)) {
+    if (Date.now() > until) throw new Error(`Not so after ${withinMs} ms: ${String(holds)}`);
+  }
+}
+
+/** A consumer that handles each record for `handleMs`, several partitions at once, and commits what is finished, as the bus does. */
+export class Member {
+  readonly consumer: KafkaConsumer;
+  /** `partition:value`, in the order in which they were begun. */
+  readonly begun: string[] = [];
+  readonly assigned: AssignedPartition[] = [];
+  readonly lost: LostRange[] = [];
+  readonly troubles: (BusError | undefined)[] = [];
+  readonly batches: KafkaBatch[] = [];
+  readonly commits: string[] = [];
+  generation = 0;
+  /** While it is set, batches are taken and not answered. */
+  held: Promise<void> | undefined;
+  readonly #handleMs: number;
+  #working = new Map<number, Promise<void>>();
+  #finished = new Map<string, CommitPosition>();
+  #commitTimer: NodeJS.Timeout;
+
+  constructor(
+    client: KafkaClient,
+    options: Partial<KafkaConsumerOptions> & { topic: string; handleMs?: number; commitMs?: number },
+  ) {
+    const { topic, handleMs = 0, commitMs = 200, ...rest } = options;
+    this.consumer = client.consumer({
+      topics: [topic],
+      group: topic,
+      from: 'earliest',
+      revokeTimeoutMs: 10_000,
+      ...rest,
+    });
+    this.#handleMs = handleMs;
+    this.#commitTimer = setInterval(() => void this.commit(), commitMs);
+  }
+
+  run(): Promise<void> {
+    return this.consumer.run({
+      onAssigned: (generation, partitions) => {
+        if (generation !== this.generation) this.#finished.clear();
+        this.generation = generation;
+        this.assigned.push(...partitions);
+      },
+      onBatch: (batch) => {
+        this.batches.push(batch);
+        const work = (this.#working.get(batch.partition) ?? Promise.resolve()).then(() => this.#handle(batch));
+        this.#working.set(batch.partition, work);
+        return this.held ?? (this.#handleMs > 0 ? work : undefined);
+      },
+      onLeaving: async (generation, gone) => {
+        const stopped = new Promise((resolve) => gone.addEventListener('abort', resolve, { once: true }));
+        this.#leaving = generation;
+        await Promise.race([Promise.all(this.#working.values()), stopped]);
+        await this.commit();
+      },
+      onLost: (range) => void this.lost.push(range),
+      onTrouble: (error) => void this.troubles.push(error),
+    });
+  }
+
+  /** Records of a generation that is being left are not begun any more. */
+  #leaving = 0;
+
+  async #handle(batch: KafkaBatch): Promise<void> {
+    const { topic, partition, records, next, generation } = batch;
+    for (const { offset, value } of records) {
+      if (generation <= this.#leaving) return;
+      this.begun.push(`${partition}:${Buffer.from(value ?? []).toString()}`);
+      if (this.#handleMs > 0) await sleep(this.#handleMs);
+      this.#finish({ topic, partition, position: String(BigInt(offset) + 1n), metadata: '' });
+    }
+    this.#finish({ topic, partition, position: next, metadata: '' });
+  }
+
+  #finish(position: CommitPosition): void {
+    this.#finished.set(String(position.partition), position);
+  }
+
+  async commit(): Promise<void> {
+    const positions = [...this.#finished.values()];
+    this.#finished.clear();
+    if (positions.length > 0) this.commits.push(await this.consumer.commit(this.generation, positions));
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#commitTimer);
+    await this.consumer.stop();
+  }
+}
