@@ -102,7 +102,7 @@ const frames = {
   // LMDB's buffer is used again by the next read.
   decode(bytes: Buffer, length: number): Frame {
     const frame = Buffer.allocUnsafe(length);
-    frame.set(bytes.subarray(0, length));
+    frame.set(new Uint8Array(bytes.buffer, bytes.byteOffset, length));
     return frame;
   },
 };

@@ -42,13 +42,13 @@ export function encodeFrames(records: readonly BusRecord[]): Frame[] {
 /** Gives a frame its time and place. */
 export function sealFrame(frame: Frame, time: number, seed: number): void {
   frame.writeUIntBE(time, TIME_AT, 6);
-  frame.writeUInt32BE(crc32(frame.subarray(TIME_AT), seed), CRC_AT);
+  frame.writeUInt32BE(crc32(bytesOf(frame, TIME_AT, frame.length), seed), CRC_AT);
 }
 
 /** The record of a frame, as views of its bytes; `undefined` when it is not what was written to this place. */
 export function openFrame(frame: Buffer, seed: number): OpenedFrame | undefined {
   if (frame.length < NAMES_AT || frame[0] !== VERSION) return undefined;
-  if (crc32(frame.subarray(TIME_AT), seed) !== frame.readUInt32BE(CRC_AT)) return undefined;
+  if (crc32(bytesOf(frame, TIME_AT, frame.length), seed) !== frame.readUInt32BE(CRC_AT)) return undefined;
   const flags = frame[FLAGS_AT]!;
   const lengthsAt = NAMES_AT + frame.readUInt32BE(NAMES_LENGTH_AT);
   const names = readNames(frame, lengthsAt);
@@ -58,7 +58,7 @@ export function openFrame(frame: Buffer, seed: number): OpenedFrame | undefined 
   const headers: Header[] = new Array(names.length);
   for (let i = 0; i < names.length; i++) {
     const end = at + frame.readUInt32BE(lengthsAt + i * 4);
-    headers[i] = [names[i]!, frame.subarray(at, end)];
+    headers[i] = [names[i]!, bytesOf(frame, at, end)];
     at = end;
   }
   return { time: timeOfFrame(frame), key, value: flags & NO_VALUE ? null : frame.subarray(at), headers };
@@ -78,6 +78,11 @@ export function placeSeed(partitionSeed: number, offset: number): number {
 
 export function partitionSeed(epoch: string, topic: number, partition: number): number {
   return crc32(`${epoch}/${topic}/${partition}`);
+}
+
+// A plain view costs half of what `subarray` does, and a record has ten.
+function bytesOf(frame: Buffer, from: number, to: number): Uint8Array {
+  return new Uint8Array(frame.buffer, frame.byteOffset + from, to - from);
 }
 
 function frameBytes(record: BusRecord, names: Buffer): number {

@@ -1,0 +1,302 @@
+/**
+ * The embedded log beside raw LMDB: the same frames, the same batches, the same settings, one process, taking turns. Trust the ratios.
+ *
+ *   npm run bench -- embedded, or after a build: node bench/embedded.mjs [publish] [scan] [wake] [idle] [flat]
+ */
+import { fork } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { open } from 'lmdb';
+import { embedded } from '../libs/embedded/dist/index.js';
+import { encodeFrames } from '../libs/embedded/dist/frame.js';
+
+const PARTITIONS = 8;
+const BATCH = 1_000;
+const HEADERS = [
+  'ce_id',
+  'ce_type',
+  'ce_minorversion',
+  'ce_source',
+  'ce_sourcehost',
+  'ce_time',
+  'ce_sourcelib',
+  'content-type',
+];
+const VALUES = [
+  '0f6d7f4c-0000-11f0-8000-0242ac120002',
+  'org.openedx.content_authoring.course.catalog_info.changed.v1',
+  '0',
+  'openedx/studio/web',
+  'studio-7d9f',
+  '2026-01-02T03:04:05.678901+00:00',
+  '0.1.0',
+  'application/avro',
+];
+
+const directories = [];
+const fresh = () =>
+  directories[directories.push(mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'event-bus-bench-'))) - 1];
+const now = () => Number(process.hrtime.bigint()) / 1e6;
+const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
+const percentile = (numbers, p) =>
+  [...numbers].sort((a, b) => a - b)[Math.min(numbers.length - 1, Math.floor(numbers.length * p))];
+const perSecond = (count, ms) => Math.round((count / ms) * 1_000);
+const text = (rate) => `${Math.round(rate / 1_000)} k/s`.padStart(10);
+
+/** About 400 bytes with headers, as an event on this bus has them. */
+function makeRecords(count, keys) {
+  const headers = HEADERS.map((name, i) => [name, Buffer.from(VALUES[i])]);
+  const value = Buffer.alloc(80, 'v');
+  return Array.from({ length: count }, (_, i) => ({
+    key: Buffer.from(`course-v1:edX+Demo+${i % keys}`),
+    value,
+    headers,
+  }));
+}
+
+async function opened(options) {
+  const log = embedded({ partitions: PARTITIONS, ...options });
+  await log.open();
+  await log.ensureTopic('course');
+  return log;
+}
+
+function openRaw(path) {
+  const root = open({ path, overlappingSync: false, noSubdir: false, maxDbs: 16, mapSize: 16 * 2 ** 20 });
+  const keyEncoder = {
+    writeKey(key, target, at) {
+      target.writeUInt32BE(1, at);
+      target.writeUInt32BE(key.partition, at + 4);
+      target.writeUInt32BE(0, at + 8);
+      return target.writeUInt32BE(key.offset, at + 12);
+    },
+    readKey: (source, at) => source.readUInt32BE(at + 12),
+  };
+  const encoder = {
+    encode: (bytes) => bytes,
+    decode(bytes, length) {
+      const copy = Buffer.allocUnsafe(length);
+      copy.set(bytes.subarray(0, length));
+      return copy;
+    },
+  };
+  return { root, log: root.openDB({ name: 'log', keyEncoder, encoder }) };
+}
+
+async function publishRate() {
+  const ours = await opened({ path: fresh() });
+  const raw = openRaw(fresh());
+  const records = makeRecords(BATCH, 1_000);
+  const frames = encodeFrames(records);
+  const next = new Array(PARTITIONS).fill(0);
+  const rates = { ours: [], raw: [] };
+  for (let round = 0; round < 12; round++) {
+    let start = now();
+    for (let i = 0; i < 20; i++) await ours.publish('course', records);
+    rates.ours.push(perSecond(20 * BATCH, now() - start));
+    start = now();
+    for (let i = 0; i < 20; i++) {
+      await raw.root.transaction(() => {
+        for (let j = 0; j < BATCH; j++)
+          raw.log.put({ partition: j % PARTITIONS, offset: next[j % PARTITIONS]++ }, frames[j]);
+      });
+    }
+    rates.raw.push(perSecond(20 * BATCH, now() - start));
+  }
+  for (const each of [rates.ours, rates.raw]) each.splice(0, 2);
+  const ratio = median(rates.ours.map((rate, i) => rate / rates.raw[i]));
+  console.log(
+    `publish, ${BATCH} a batch, frames of ${frames[0].length} bytes   ours ${text(median(rates.ours))}   raw ${text(median(rates.raw))}   ratio ${ratio.toFixed(2)}   (want >= 0.60 and >= 100 k/s)`,
+  );
+
+  const singles = [];
+  for (let i = 0; i < 500; i++) {
+    const start = now();
+    await ours.publish('course', [records[i]]);
+    singles.push(now() - start);
+  }
+  console.log(
+    `publish, one awaited at a time            p50 ${percentile(singles, 0.5).toFixed(2)} ms   p99 ${percentile(singles, 0.99).toFixed(2)} ms`,
+  );
+  let start = now();
+  for (let i = 0; i < 20; i++) await Promise.all(records.map((record) => ours.publish('course', [record])));
+  console.log(`publish, single calls, 1 000 in flight       ${text(perSecond(20 * BATCH, now() - start))}`);
+  await raw.root.close();
+  await ours.close();
+}
+
+async function consumed(log, group, count) {
+  let seen = 0;
+  let done;
+  const all = new Promise((resolve) => (done = resolve));
+  const start = now();
+  const subscription = await log.subscribe(
+    { topics: ['course'], group },
+    {
+      assigned() {},
+      receive({ records }) {
+        seen += records.length;
+        if (seen === count) done();
+      },
+      revoking: async () => {},
+      lost() {},
+      trouble() {},
+    },
+  );
+  await all;
+  const ms = now() - start;
+  await subscription.stop();
+  return ms;
+}
+
+async function scanRate() {
+  const count = 200_000;
+  const log = await opened({ path: fresh() });
+  const raw = openRaw(fresh());
+  const records = makeRecords(BATCH, 1_000);
+  const frames = encodeFrames(records);
+  for (let i = 0; i < count / BATCH; i++) {
+    await log.publish('course', records);
+    await raw.root.transaction(() =>
+      frames.forEach((frame, j) =>
+        raw.log.put({ partition: j % PARTITIONS, offset: (i * BATCH + j - (j % PARTITIONS)) / PARTITIONS }, frame),
+      ),
+    );
+  }
+  const rates = { subscribe: [], read: [], raw: [] };
+  for (let round = 0; round < 5; round++) {
+    rates.subscribe.push(perSecond(count, await consumed(log, `group-${round}`, count)));
+    let start = now();
+    let seen = 0;
+    for await (const record of log.read({ topic: 'course' })) seen += record.partition >= 0 ? 1 : 0;
+    rates.read.push(perSecond(seen, now() - start));
+    start = now();
+    seen = 0;
+    for (const { value } of raw.log.getRange({})) seen += value.length > 0 ? 1 : 0;
+    rates.raw.push(perSecond(seen, now() - start));
+  }
+  console.log(
+    `subscribe, empty receiver, ${count} records   ours ${text(median(rates.subscribe))}   raw scan ${text(median(rates.raw))}   (want >= 300 k/s)`,
+  );
+  console.log(`read                                      ours ${text(median(rates.read))}`);
+  await raw.root.close();
+  await log.close();
+}
+
+const reader = (path, task) => fork(fileURLToPath(import.meta.url), ['reader', path, task], { stdio: 'inherit' });
+const heard = (child) => new Promise((resolve) => child.once('message', resolve));
+
+async function wakeUp() {
+  const path = fresh();
+  const log = await opened({ path });
+  const child = reader(path, 'wake');
+  await heard(child);
+  const values = [];
+  for (let i = 0; i < 500; i++) {
+    const answer = heard(child);
+    const sent = now();
+    await log.publish('course', [{ key: Buffer.from(`k${i}`), value: Buffer.from('v'), headers: [] }]);
+    values.push((await answer) - sent);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  console.log(
+    `publish to another process, flush included  p50 ${percentile(values, 0.5).toFixed(2)} ms   p99 ${percentile(values, 0.99).toFixed(2)} ms   (want p50 <= 5 ms)`,
+  );
+  child.disconnect();
+  await log.close();
+}
+
+async function idle() {
+  const path = fresh();
+  const log = await opened({ path });
+  await log.close();
+  const child = reader(path, 'idle');
+  const share = await heard(child);
+  console.log(`an idle subscriber, 8 partitions            ${(share * 100).toFixed(2)} % of one core   (want <= 1 %)`);
+  child.disconnect();
+}
+
+/** What one event costs, publishing and consuming, as the log and its keys grow. */
+async function flat() {
+  const records = (keys) => makeRecords(Math.max(BATCH, keys), keys);
+  const rows = [];
+  const log = await opened({ path: fresh() });
+  let stored = 0;
+  for (const backlog of [10_000, 100_000, 1_000_000]) {
+    const batch = records(1_000).slice(0, BATCH);
+    while (stored < backlog - 10_000) {
+      await log.publish('course', batch);
+      stored += BATCH;
+    }
+    const publishing = [];
+    for (let i = 0; i < 10; i++) {
+      const start = now();
+      await log.publish('course', batch);
+      publishing.push(((now() - start) / BATCH) * 1_000);
+      stored += BATCH;
+    }
+    const ms = await consumed(log, `backlog-${backlog}`, stored);
+    rows.push([`backlog ${backlog}`, median(publishing), (ms / stored) * 1_000]);
+  }
+  await log.close();
+  for (const keys of [100, 1_000, 10_000, 100_000]) {
+    const other = await opened({ path: fresh() });
+    const all = records(keys);
+    const publishing = [];
+    let count = 0;
+    for (let i = 0; i < 200; i++) {
+      const at = (i * BATCH) % all.length;
+      const start = now();
+      await other.publish('course', all.slice(at, at + BATCH));
+      publishing.push(((now() - start) / BATCH) * 1_000);
+      count += BATCH;
+    }
+    rows.push([`keys ${keys}`, median(publishing), ((await consumed(other, 'group', count)) / count) * 1_000]);
+    await other.close();
+  }
+  console.log('\ncost of one event, in microseconds   publish   consume');
+  for (const [name, publish, consume] of rows)
+    console.log(`${name.padEnd(36)} ${publish.toFixed(2).padStart(7)} ${consume.toFixed(2).padStart(9)}`);
+  const spread = (part, column) => {
+    const values = rows.filter(([name]) => name.startsWith(part)).map((row) => row[column]);
+    return (Math.max(...values) / Math.min(...values)).toFixed(2);
+  };
+  console.log(
+    `spread over backlog ${spread('backlog', 1)} / ${spread('backlog', 2)}, over keys ${spread('keys', 1)} / ${spread('keys', 2)}   (want <= 1.3)`,
+  );
+}
+
+async function beReader(path, task) {
+  const log = await opened({ path });
+  await log.subscribe(
+    { topics: ['course'], group: 'catalog', from: 'latest' },
+    {
+      assigned() {},
+      receive: ({ records }) => records.length > 0 && task === 'wake' && void process.send(now()),
+      revoking: async () => {},
+      lost() {},
+      trouble() {},
+    },
+  );
+  process.on('disconnect', () => log.close());
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  if (task === 'wake') return process.send('ready');
+  const before = process.cpuUsage();
+  const start = now();
+  await new Promise((resolve) => setTimeout(resolve, 10_000));
+  const { user, system } = process.cpuUsage(before);
+  process.send((user + system) / 1_000 / (now() - start));
+}
+
+if (process.argv[2] === 'reader') await beReader(process.argv[3], process.argv[4]);
+else {
+  const parts = { publish: publishRate, scan: scanRate, wake: wakeUp, idle, flat };
+  const wanted = process.argv.slice(2);
+  try {
+    for (const [name, part] of Object.entries(parts)) if (wanted.length === 0 || wanted.includes(name)) await part();
+  } finally {
+    for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+  }
+}
