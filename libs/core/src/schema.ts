@@ -40,7 +40,7 @@ export const schema = {
     reader: { type: 'array', items: items.reader },
     check(value, path, issues) {
       if (!Array.isArray(value)) return refuse(issues, path, 'a list', value);
-      for (let i = 0; i < value.length; i++) items.check(value[i], [...path, i], issues);
+      for (let i = 0; i < value.length; i++) below(path, i, items, value[i], issues);
     },
   }),
 
@@ -49,7 +49,7 @@ export const schema = {
     reader: { type: 'map', values: values.reader },
     check(value, path, issues) {
       if (!isPlain(value)) return refuse(issues, path, 'a plain object', value);
-      for (const key of Object.keys(value)) values.check(value[key], [...path, key], issues);
+      for (const key of Object.keys(value)) below(path, key, values, value[key], issues);
     },
   }),
 
@@ -78,7 +78,7 @@ export interface Schema<Out = unknown, In = Out> {
   /** The same, with `bigint: true` where this reader wants a bigint. */
   readonly reader: AvroSchema;
   /** Adds an issue for each thing that is wrong with a value that is to be sent. */
-  readonly check: (value: unknown, path: IssuePath, issues: Issue[]) => void;
+  readonly check: (value: unknown, path: MutablePath, issues: Issue[]) => void;
   /** Types only; never there at run time. */
   readonly '~types'?: { readonly out: Out; readonly in: In };
 }
@@ -91,6 +91,9 @@ export type AvroSchema =
   string | readonly AvroSchema[] | { readonly type: AvroSchema; readonly [attribute: string]: unknown };
 
 export type IssuePath = readonly (string | number)[];
+
+/** One array for a whole check, longer by a step on the way down: right values cost no allocation. */
+export type MutablePath = (string | number)[];
 
 /** One thing that is wrong with a value, as in Standard Schema. The text never holds the value of an event. */
 export interface Issue {
@@ -124,7 +127,7 @@ export function checkFields(fields: Fields): Schema['check'] {
   const names = new Set(Object.keys(fields));
   return (value, path, issues) => {
     if (!isPlain(value)) return refuse(issues, path, 'a plain object', value);
-    for (const [name, field] of entries) field.check(value[name], path.length === 0 ? [name] : [...path, name], issues);
+    for (const [name, field] of entries) below(path, name, field, value[name], issues);
     for (const name of Object.keys(value)) {
       if (!names.has(name)) issues.push({ message: `is not a field of this event`, path: [...path, name] });
     }
@@ -141,12 +144,24 @@ function scalar<T>(avro: string, expected: string, isValid: (value: unknown) => 
   };
 }
 
+function below(
+  path: MutablePath,
+  step: string | number,
+  field: Schema<any, any>,
+  value: unknown,
+  issues: Issue[],
+): void {
+  path.push(step);
+  field.check(value, path, issues);
+  path.pop();
+}
+
 function refuse(issues: Issue[], path: IssuePath, expected: string, value: unknown): void {
   const got =
     value === undefined
       ? 'is missing'
       : `got ${value === null ? 'null' : Array.isArray(value) ? 'a list' : `a ${typeof value}`}`;
-  issues.push({ message: `must be ${expected}, ${got}`, path });
+  issues.push({ message: `must be ${expected}, ${got}`, path: [...path] });
 }
 
 // Instances of classes are welcome (rows, DTOs); lists, dates and the like are not.
@@ -166,10 +181,9 @@ function isLong(value: unknown): boolean {
 }
 
 function isDateTime(value: unknown): boolean {
-  return typeof value === 'string' && DATE_TIME.test(value) && !Number.isNaN(Date.parse(value));
+  return typeof value === 'string' && parseDateTime(value) !== undefined;
 }
 
-const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})$/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const COURSE_KEY = /^(?:(?:course|library|ccx)-v1:[^\s+/]+(?:\+[^\s+/]+){1,4}|[^\s/+:]+\/[^\s/+]+\/[^\s/+]+)$/u;
 const USAGE_KEY = /^(?:[a-z][a-z0-9-]*:\S+|i4x:\/\/\S+)$/u;
