@@ -42,8 +42,8 @@ export const DEAD_LETTER_HEADERS = {
 } as const;
 
 export function deadLetterRecord(letter: DeadLetter): BusRecord {
-  const { record, error } = letter;
-  const { name, message } = error instanceof Error ? error : { name: typeof error, message: '' };
+  const { record } = letter;
+  const { name, message } = textsOf(letter.error);
   const facts: Record<keyof typeof DEAD_LETTER_HEADERS, string> = {
     reason: letter.reason,
     error: bounded(name, 200),
@@ -63,6 +63,16 @@ export function deadLetterRecord(letter: DeadLetter): BusRecord {
     Buffer.from(facts[fact as keyof typeof facts]),
   ]);
   return { key: record.key, value: record.value, headers: [...record.headers, ...added] };
+}
+
+/** Of whatever was thrown: also of an error whose name or message is no text. */
+function textsOf(error: unknown): { readonly name: string; readonly message: string } {
+  if (!(error instanceof Error)) return { name: typeof error, message: '' };
+  try {
+    return { name: String(error.name), message: String(error.message) };
+  } catch {
+    return { name: 'Error', message: '' };
+  }
 }
 
 // The message of an error may quote what it was given; a bound keeps a dead letter from growing with it.

@@ -3,6 +3,7 @@
  * OEP-41 (https://docs.openedx.org/projects/openedx-proposals/en/latest/architectural-decisions/oep-0041-arch-async-server-event-messaging.html).
  */
 import type { Clock, Random } from './clock.js';
+import { parseDateTime } from './date-time.js';
 
 export interface EventMetadata {
   /** UUID version 1, lower case with dashes. The same through retries, redelivery and redrive. */
@@ -25,14 +26,27 @@ export interface Envelope<Data = unknown> {
 }
 
 /**
- * A time as Python's `datetime.isoformat` writes it in UTC: six digits of fraction, or none when it is zero.
- * A string with an offset is kept as it is, so that microseconds of a database survive.
+ * A time in UTC as Python's `datetime.isoformat` writes it: six digits of fraction, or none when they are zero. A text keeps its
+ * microseconds. Consumers of Open edX refuse a time that is not in UTC. Throws a `RangeError` for what is no date-time of the years 1 to 9999.
  */
 export function isoTime(time: Date | string): string {
-  if (typeof time === 'string') return time.endsWith('Z') ? `${time.slice(0, -1)}+00:00` : time;
-  const text = time.toISOString();
-  const millis = text.slice(20, 23);
-  return millis === '000' ? `${text.slice(0, 19)}+00:00` : `${text.slice(0, 19)}.${millis}000+00:00`;
+  if (typeof time !== 'string') {
+    const text = time.toISOString();
+    return written(text.slice(0, -5), text.slice(-4, -1));
+  }
+  const parsed = parseDateTime(time);
+  if (parsed === undefined) throw new RangeError('This is no ISO 8601 date-time with an offset.');
+  const { second, fraction, offset } = parsed;
+  const isUtc = offset === 'Z' || offset.endsWith('00:00');
+  return written(isUtc ? second : new Date(`${second}${offset}`).toISOString().slice(0, -5), fraction);
+}
+
+function written(second: string, fraction: string): string {
+  // Years of other than four digits carry a sign.
+  if (second.length !== 19 || second.startsWith('0000'))
+    throw new RangeError('This time is not in the years 1 to 9999.');
+  const micros = fraction.slice(0, 6).padEnd(6, '0');
+  return micros === '000000' ? `${second}+00:00` : `${second}.${micros}+00:00`;
 }
 
 /** Makes UUIDs of version 1 (RFC 9562, section 5.1): strictly rising within one maker, with a random node id. */

@@ -142,5 +142,9 @@ export class RetryAfter extends Error {
 /** Reads a bus error across two copies of this package, where `instanceof` fails. */
 export function isBusError(error: unknown, code?: BusErrorCode): error is BusError {
   if (typeof error !== 'object' || error === null || !('code' in error)) return false;
-  return code === undefined ? typeof error.code === 'string' && error.code in BUS_ERRORS : error.code === code;
+  return code === undefined ? isBusErrorCode(error.code) : error.code === code;
+}
+
+export function isBusErrorCode(code: unknown): code is BusErrorCode {
+  return typeof code === 'string' && Object.hasOwn(BUS_ERRORS, code);
 }

@@ -69,7 +69,7 @@ export function defineEvent<const F extends Fields>(
   if (!EVENT_TYPE.test(type))
     throw invalid(
       type,
-      `has a bad name; write dotted parts of letters, digits and "_", such as org.openedx.content_authoring.course.catalog_info.changed.v1`,
+      `has a bad name; write dotted parts of letters, digits, "_" and "-", such as org.openedx.content_authoring.course.catalog_info.changed.v1`,
     );
   if (!Number.isSafeInteger(minorversion) || minorversion < 0)
     throw invalid(type, `needs an integer of at least 0 as minorversion, got ${minorversion}`);
@@ -111,6 +111,10 @@ export function invalidEvent(definition: EventDefinition, issues: readonly Issue
 const DOC = 'Avro Event Format for CloudEvents created with openedx_events/schema';
 const EVENT_TYPE = /^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)+$/;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+// A reference to a record of such a name would be read as the type itself.
+const AVRO_NAMES = new Set(
+  'null boolean int long float double bytes string record enum array map fixed union __proto__'.split(' '),
+);
 const NO_ISSUES: readonly Issue[] = Object.freeze([]);
 
 function cloudEvent(type: string, fields: readonly AvroField[]): AvroRecord {
@@ -133,13 +137,17 @@ function once(type: string, field: AvroField, seen: Map<string, string>): AvroFi
 
 function onceType(type: string, avro: AvroSchema, seen: Map<string, string>): AvroSchema {
   if (typeof avro === 'string') return avro;
-  if (Array.isArray(avro)) return avro.map((branch) => onceType(type, branch, seen));
+  if (Array.isArray(avro)) {
+    if (Array.isArray(avro[1])) throw invalid(type, 'has an optional inside an optional; write it once');
+    return avro.map((branch) => onceType(type, branch, seen));
+  }
   const one = avro as Record<string, AvroSchema> & { fields?: readonly AvroField[]; name?: string };
   if (one.type === 'array') return { type: 'array', items: onceType(type, one.items!, seen) };
   if (one.type === 'map') return { type: 'map', values: onceType(type, one.values!, seen) };
   if (one.type !== 'record') return avro as AvroSchema;
   const name = one.name!;
-  if (!NAME.test(name)) throw invalid(type, `has a record with the bad name "${name}"; use letters, digits and "_"`);
+  if (!NAME.test(name) || AVRO_NAMES.has(name))
+    throw invalid(type, `has a record with the bad name "${name}"; use letters, digits and "_", and no type of Avro`);
   const text = JSON.stringify(one);
   const known = seen.get(name);
   if (known === text) return name;

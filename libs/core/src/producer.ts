@@ -1,12 +1,13 @@
 /**
- * From the app to the transport. An event is validated, given its metadata, told to local receivers, encoded, and published to every
- * enabled route, in the order of the calls:
+ * From the app to the transport. An event is validated, given its metadata, encoded, published to every enabled route in the
+ * order of the calls, and told to local receivers:
  *
- *   send ─ validate ─ metadata ─ receivers ─ line of the topic ─ encode ─ room? ─ publish ─▶ stored
+ *   send ─ validate ─ metadata ─ encode ─ line of the topic ─ room? ─ publish ─▶ stored
+ *                                                └ local receivers
  *
  * Nothing is swallowed: the promise resolves when every record is safe, or rejects with a typed error. It never stays pending: the
  * deadline ends it, and `details.outcome` says whether the record is `not-stored` or `unknown`.
- * Bounds: records and bytes handed to the transport and not settled; as many sends again may wait for room.
+ * Bounds: records and bytes handed to the transport and not settled; as many again may wait for room.
  */
 import type { Clock } from './clock.js';
 import { currentDelivery } from './delivery.js';
@@ -55,6 +56,7 @@ export class Producer {
   readonly #unsettled = new Set<Pending>();
   readonly #source: string;
   #waiting = 0;
+  #waitingBytes = 0;
   #records = 0;
   #bytes = 0;
   #isClosed = false;
@@ -68,7 +70,7 @@ export class Producer {
 
   /** What is not settled yet. */
   get buffered(): { readonly records: number; readonly bytes: number } {
-    return { records: this.#records + this.#waiting, bytes: this.#bytes };
+    return { records: this.#records + this.#waiting, bytes: this.#bytes + this.#waitingBytes };
   }
 
   /** Everything up to the place in line happens before this returns: the order of calls is the order of records. */
@@ -81,7 +83,6 @@ export class Producer {
       const envelope = this.#envelope(definition, data, options);
       const headers = headersOf(options.headers);
       event = envelope.metadata;
-      this.setup.receivers.tell(data, event);
       places = settleAll(
         routes
           .filter((route) => route.isEnabled())
@@ -90,6 +91,8 @@ export class Producer {
     } catch (error) {
       return Promise.reject(error);
     }
+    // After the event has its place in line: what a receiver sends in answer comes behind it, and what it changes is not sent.
+    this.setup.receivers.tell(data, event);
     return places.then(
       (records) => this.#published(event, records, startedAt),
       (error) => this.#failed(event, error),
@@ -146,13 +149,18 @@ export class Producer {
     const { signal, deadlineMs = this.setup.sendDeadlineMs } = options;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(interrupted('not-stored'));
-      if (this.#waiting >= this.setup.buffer.records) return reject(this.#full('as many sends wait for room already'));
+      if (this.#isCrowded()) return reject(this.#full('as many sends wait for room already'));
       const pending = new Pending(event, deadlineMs, this.setup.clock.monotonic() + deadlineMs, resolve, reject);
       if (signal !== undefined) this.#abortable(pending, signal);
       this.#unsettled.add(pending);
       this.#watch(pending.deadline);
       this.#join(pending);
     });
+  }
+
+  #isCrowded(): boolean {
+    const { records, bytes } = this.setup.buffer;
+    return this.#waiting >= records || this.#waitingBytes >= bytes;
   }
 
   #abortable(pending: Pending, signal: AbortSignal): void {
@@ -167,41 +175,47 @@ export class Producer {
   #join(pending: Pending): void {
     const { topic } = pending.event.route;
     let line = this.#lines.get(topic);
-    if (line === undefined) this.#lines.set(topic, (line = { waiting: new Fifo(), isEncoding: false }));
+    if (line === undefined) this.#lines.set(topic, (line = { waiting: new Fifo(), abandoned: 0 }));
     line.waiting.push(pending);
     this.#waiting++;
+    this.#encode(line, pending);
     this.#advance(line);
   }
 
   #advanceAll(): void {
     if (this.#waiting === 0) return;
-    for (const line of this.#lines.values()) this.#advance(line);
-  }
-
-  /** Moves the head of a line on, as far as it goes now. Nothing overtakes: the line waits while its head's schema is fetched. */
-  #advance(line: Line): void {
-    for (let head = line.waiting.peek(); head !== undefined && !line.isEncoding; head = line.waiting.peek()) {
-      if (!this.#unsettled.has(head)) this.#leaveLine(line);
-      else if (head.record === undefined) this.#encode(line, head);
-      else if (this.#hasRoom(head.bytes)) this.#hand(line, head, head.record);
-      else return;
+    for (const [topic, line] of this.#lines) {
+      if (!this.#advance(line) || line.waiting.size === 0) continue;
+      // Whoever got room goes to the back: one busy topic must not starve the others.
+      this.#lines.delete(topic);
+      this.#lines.set(topic, line);
     }
   }
 
+  /** Hands over from the front of a line, as far as it goes now. Nothing overtakes: a line waits while its head's schema is fetched. */
+  #advance(line: Line): boolean {
+    let isMoved = false;
+    for (let head = line.waiting.peek(); head !== undefined; head = line.waiting.peek()) {
+      const isLive = this.#unsettled.has(head);
+      if (isLive && (head.record === undefined || !this.#hasRoom(head.bytes))) break;
+      line.waiting.shift();
+      if (isLive) this.#hand(head, head.record!);
+      else line.abandoned--;
+      isMoved ||= isLive;
+    }
+    return isMoved;
+  }
+
+  /** At once and not at the head of the line: what is stored is the data as it was when `send` was called. */
   #encode(line: Line, pending: Pending): void {
     try {
       const { definition, envelope, route, headers } = pending.event;
       const record = this.setup.transport.codec.encode(definition, envelope, route, headers);
       if (!(record instanceof Promise)) return this.#encoded(pending, record);
-      line.isEncoding = true;
-      const goOn = () => {
-        line.isEncoding = false;
-        this.#advance(line);
-      };
       record
         .then((one) => this.#encoded(pending, one))
         .catch((error: unknown) => this.#reject(pending, error))
-        .finally(goOn);
+        .finally(() => this.#advance(line));
     } catch (error) {
       this.#reject(pending, error);
     }
@@ -210,8 +224,10 @@ export class Producer {
   #encoded(pending: Pending, record: BusRecord): void {
     const bytes = sizeOf(record);
     const { maxRecordBytes } = this.setup.transport.capabilities;
+    if (!this.#unsettled.has(pending)) return;
     pending.record = record;
     pending.bytes = bytes;
+    this.#waitingBytes += bytes;
     if (bytes <= maxRecordBytes) return;
     const { type } = pending.event.definition;
     const text = `Event ${type} was not sent: its record has ${bytes} bytes, the limit is ${maxRecordBytes}. Send a reference instead of the content.`;
@@ -226,8 +242,9 @@ export class Producer {
     return this.#records < this.setup.buffer.records && this.#bytes + bytes <= this.setup.buffer.bytes;
   }
 
-  #hand(line: Line, pending: Pending, record: BusRecord): void {
-    this.#leaveLine(line);
+  #hand(pending: Pending, record: BusRecord): void {
+    this.#waiting--;
+    this.#waitingBytes -= pending.bytes;
     pending.isHanded = true;
     this.#records++;
     this.#bytes += pending.bytes;
@@ -257,6 +274,19 @@ export class Producer {
     if (!this.#unsettled.delete(pending)) return;
     pending.release?.();
     pending.reject(error);
+    if (!pending.isHanded) this.#abandon(pending);
+  }
+
+  /** A send that ended in its line needs no room any more. The line is swept when half of it is abandoned: each entry costs one look. */
+  #abandon(pending: Pending): void {
+    const line = this.#lines.get(pending.event.route.topic)!;
+    this.#waiting--;
+    this.#waitingBytes -= pending.bytes;
+    if (++line.abandoned * 2 > line.waiting.size) {
+      line.waiting.remove((one) => !this.#unsettled.has(one));
+      line.abandoned = 0;
+    }
+    this.#sayFlushed();
   }
 
   // One timer for all sends, at the earliest deadline: a timer for each would cost more than the send.
@@ -285,12 +315,6 @@ export class Producer {
     const { topic } = pending.event.route;
     const text = `No acknowledgement within ${deadlineMs} ms: the event may be stored, or may be stored later.`;
     this.#reject(pending, new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic, outcome: 'unknown' } }));
-  }
-
-  #leaveLine(line: Line): void {
-    line.waiting.shift();
-    this.#waiting--;
-    if (this.#isClosed) this.#sayFlushed();
   }
 
   #sayFlushed(): void {
@@ -343,12 +367,13 @@ class Pending {
 /** The sends of one topic that are not handed to the transport yet. */
 interface Line {
   readonly waiting: Fifo<Pending>;
-  isEncoding: boolean;
+  /** Of those, the ones whose send has ended already. */
+  abandoned: number;
 }
 
 /** The handler that sends is the cause: its event's id, and the id that the whole chain began with. */
 function headersOf(own: Readonly<Record<string, string>> = {}): readonly Header[] {
-  const headers: Header[] = Object.entries(own).map(([name, value]) => [checkedName(name), Buffer.from(value)]);
+  const headers: Header[] = Object.entries(own).map(([name, value]) => [checkedName(name), checkedText(name, value)]);
   const cause = currentDelivery();
   if (cause === undefined) return headers;
   const correlation = cause.headers[CORRELATION] ?? cause.event.id;
@@ -363,22 +388,37 @@ function checkedName(name: string): string {
   );
 }
 
+function checkedText(name: string, value: unknown): Buffer {
+  if (typeof value === 'string') return Buffer.from(value);
+  throw new BusError('BUS_EVENT_INVALID', `Header "${name}" was refused: it must be text, got a ${typeof value}.`);
+}
+
 function checkedTime(definition: EventDefinition, time: Date | string): string {
-  const isValid =
-    typeof time === 'string' ? TIME.test(time) && !Number.isNaN(Date.parse(time)) : !Number.isNaN(time.getTime());
-  if (isValid) return isoTime(time);
-  throw new BusError(
-    'BUS_EVENT_INVALID',
-    `Event ${definition.type} was not sent: option "time" must be a valid Date or an ISO 8601 date-time with an offset.`,
-  );
+  try {
+    return isoTime(time);
+  } catch (cause) {
+    throw new BusError(
+      'BUS_EVENT_INVALID',
+      `Event ${definition.type} was not sent: option "time" must be a valid Date or an ISO 8601 date-time with an offset, in the years 1 to 9999.`,
+      { cause },
+    );
+  }
 }
 
 async function settleAll(publishes: readonly Promise<Place>[]): Promise<readonly Place[]> {
   if (publishes.length === 1) return [await publishes[0]!];
   const results = await Promise.allSettled(publishes);
+  const stored = results.filter((result) => result.status === 'fulfilled').map(({ value }) => value);
   const failed = results.find((result) => result.status === 'rejected');
-  if (failed !== undefined) throw failed.reason;
-  return results.map((result) => (result as PromiseFulfilledResult<Place>).value);
+  if (failed === undefined) return stored;
+  throw stored.length === 0 ? failed.reason : partly(failed.reason, stored);
+}
+
+/** One route failed and another did not: the sender must know before it sends again. */
+function partly(error: unknown, stored: readonly Place[]): unknown {
+  if (!isBusError(error)) return error;
+  const { code, message, details, cause } = error;
+  return new BusError(code, message, { cause: cause ?? error, details: { ...details, stored } });
 }
 
 /** The error of a transport, with the outcome where the sender can read it. */
@@ -410,7 +450,6 @@ const CAUSATION = 'causationid';
 const CORRELATION = 'correlationid';
 const RESERVED =
   /^(ce_|dead-|causationid$|correlationid$|sourcehost$|sourcelib$|content-type$|__proto__$|constructor$|prototype$)/;
-const TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/;
 const NO_OUTCOME: PublishOutcome = { status: 'unknown', error: new Error('The transport gave no outcome.') };
 // Deadlines are looked at no more often than this.
 const SWEEP_MS = 10;

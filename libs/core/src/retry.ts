@@ -56,15 +56,17 @@ export function decide(policy: RetryPolicy, failure: Failure): RetryDecision {
   const { error } = failure;
   if (isNonRetryable(error)) return { action: 'dead' };
   const decision = ask(policy, failure);
-  if (isRetryAfter(error) && decision.action === 'retry') return { action: 'retry', afterMs: Math.max(0, error.ms) };
-  if (decision.action === 'retry' && !(decision.afterMs >= 0)) return { action: 'retry', afterMs: 0 };
-  return decision;
+  if (decision.action !== 'retry') return decision;
+  const afterMs = isRetryAfter(error) ? error.ms : decision.afterMs;
+  return { action: 'retry', afterMs: afterMs >= 0 ? afterMs : 0 };
 }
 
 /** The reason code a dead letter carries for an error. */
 export function reasonOf(error: unknown): BusErrorCode {
-  if (isBusError(error) || isNonRetryable(error)) return (error as { code: BusErrorCode }).code;
-  return 'BUS_HANDLER_FAILED';
+  if (isBusError(error)) return error.code;
+  if (!isNonRetryable(error)) return 'BUS_HANDLER_FAILED';
+  // Of a class of the same name that is not ours.
+  return 'BUS_HANDLER_REFUSED';
 }
 
 /** Whether no further attempt can end otherwise. Such a failure says nothing about the health of the handler. */
@@ -81,12 +83,13 @@ function isRetryAfter(error: unknown): error is RetryAfter {
   return error instanceof Error && error.name === 'RetryAfter' && 'ms' in error && typeof error.ms === 'number';
 }
 
-// A policy that throws must not stop a consumer, and must not lose the event: it is a dead letter.
+// A policy that throws, or answers no decision, must not stop a consumer and must not lose the event: it is a dead letter.
 function ask(policy: RetryPolicy, failure: Failure): RetryDecision {
   try {
-    return policy(failure);
+    const decision = policy(failure) as RetryDecision | undefined;
+    return decision?.action === 'retry' || decision?.action === 'skip' ? decision : DEAD;
   } catch {
-    return { action: 'dead' };
+    return DEAD;
   }
 }
 
@@ -94,6 +97,7 @@ function invalid(option: string, expected: string, got: unknown): BusError {
   return new BusError('BUS_CONFIG_INVALID', `Option "retry.${option}" must be ${expected}, got ${String(got)}.`);
 }
 
+const DEAD: RetryDecision = { action: 'dead' };
 const EXPONENTIAL = { attempts: 5, firstMs: 100, maxMs: 30_000 } as const;
 
 const HOPELESS: ReadonlySet<BusErrorCode> = new Set<BusErrorCode>([

@@ -2,6 +2,8 @@
  * The schema language: one declaration gives the Avro schema and the TypeScript type. The mapping to Avro is the one of Open edX's
  * openedx-events (`openedx_events/event_bus/avro/schema.py`): long for integers, strings for times and keys, `["null", T]` for what is optional.
  */
+import { parseDateTime } from './date-time.js';
+
 export const schema = {
   string: (): Schema<string> =>
     scalar('string', 'a string', (value) => typeof value === 'string' && value.isWellFormed()),
@@ -49,7 +51,10 @@ export const schema = {
     reader: { type: 'map', values: values.reader },
     check(value, path, issues) {
       if (!isPlain(value)) return refuse(issues, path, 'a plain object', value);
-      for (const key of Object.keys(value)) below(path, key, values, value[key], issues);
+      for (const key of Object.keys(value)) {
+        if (!key.isWellFormed()) refuse(issues, path, 'a map whose keys are well-formed text', value);
+        below(path, key, values, value[key], issues);
+      }
     },
   }),
 
