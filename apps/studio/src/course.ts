@@ -58,8 +58,8 @@ export function readDraft(key: string, body: unknown): { draft: CourseDraft } | 
     enrollment_end: enrollment_end === '' ? null : enrollment_end,
     course_key: key,
   } as CourseDraft;
-  const errors = [...unknownFields(given, key), ...shapeErrors(draft)];
-  if (errors.length === 0) errors.push(...ruleErrors(draft));
+  const shape = shapeErrors(draft);
+  const errors = [...unknownFields(given, key), ...(shape.length > 0 ? shape : ruleErrors(draft))];
   return errors.length === 0 ? { draft: only(draft) } : { errors };
 }
 

@@ -1,0 +1,69 @@
+const form = document.getElementById('form');
+const heading = document.getElementById('form-heading');
+const DATES = ['start', 'end', 'enrollment_start', 'enrollment_end'];
+
+/** Fills the form with a course, or empties it for a new one. */
+export function showCourse(course) {
+  heading.textContent = course ? 'Edit course' : 'New course';
+  form.elements.course_key.value = course?.course_key ?? '';
+  form.elements.course_key.readOnly = course !== undefined;
+  form.elements.name.value = course?.name ?? '';
+  for (const field of DATES) form.elements[field].value = toLocal(course?.[field]);
+  form.elements.pacing.value = course?.pacing ?? 'instructor';
+  form.elements.hidden.checked = course?.hidden ?? false;
+  form.elements.invitation_only.checked = course?.invitation_only ?? false;
+}
+
+/** What stands in the form. A date that nobody touched is sent as it was, to the last digit. */
+export function readForm(course) {
+  const { elements } = form;
+  const date = (field) => {
+    const { value } = elements[field];
+    if (course && value === toLocal(course[field])) return course[field];
+    return value === '' ? undefined : new Date(value).toISOString();
+  };
+  const body = {
+    name: elements.name.value,
+    ...Object.fromEntries(DATES.map((field) => [field, date(field)])),
+    pacing: elements.pacing.value,
+    hidden: elements.hidden.checked,
+    invitation_only: elements.invitation_only.checked,
+  };
+  return { key: elements.course_key.value.trim(), body };
+}
+
+/** Marks the fields that are wrong and puts the cursor into the first. */
+export function showErrors(errors) {
+  const messages = new Map(errors.map(({ field, message }) => [field, message]));
+  for (const field of form.querySelectorAll('[id]:is(input, fieldset)')) mark(field, messages.get(field.id));
+  form.querySelector('[aria-invalid="true"]')?.focus();
+}
+
+function mark(field, message) {
+  field.setAttribute('aria-invalid', String(message !== undefined));
+  const id = `${field.id}-wrong`;
+  const old = document.getElementById(id);
+  old?.remove();
+  field.removeAttribute('aria-describedby');
+  if (message === undefined) return;
+  const text = document.createElement('p');
+  text.id = id;
+  text.className = 'wrong';
+  text.textContent = sentence(message);
+  field.setAttribute('aria-describedby', id);
+  if (field.matches('fieldset')) field.append(text);
+  else field.after(text);
+}
+
+/** The API says what must be; a page says what to do. */
+function sentence(message) {
+  const [what] = message.split(', got ');
+  return what.includes('is missing') || what.includes('date-time') ? 'Please fill this in.' : `It ${what}.`;
+}
+
+/** As an input of this kind wants it: local time, to the minute. */
+function toLocal(time) {
+  if (!time) return '';
+  const date = new Date(time);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
