@@ -137,10 +137,7 @@ function once(type: string, field: AvroField, seen: Map<string, string>): AvroFi
 
 function onceType(type: string, avro: AvroSchema, seen: Map<string, string>): AvroSchema {
   if (typeof avro === 'string') return avro;
-  if (Array.isArray(avro)) {
-    if (Array.isArray(avro[1])) throw invalid(type, 'has an optional inside an optional; write it once');
-    return avro.map((branch) => onceType(type, branch, seen));
-  }
+  if (Array.isArray(avro)) return avro.map((branch) => onceType(type, branch, seen));
   const one = avro as Record<string, AvroSchema> & { fields?: readonly AvroField[]; name?: string };
   if (one.type === 'array') return { type: 'array', items: onceType(type, one.items!, seen) };
   if (one.type === 'map') return { type: 'map', values: onceType(type, one.values!, seen) };
