@@ -54,12 +54,13 @@ export class Gate {
   }
 
   succeeded(): void {
-    if (this.isBroken) {
-      this.#mend();
-      this.setup.changed('resumed', 'breaker');
-      if (!this.#isSwitchedOff) this.#releaseAll();
-    }
+    const wasBroken = this.isBroken;
+    // Before anything is released: a released lane asks at once whether the gate is broken.
     this.#failures = 0;
+    if (!wasBroken) return;
+    this.#mend();
+    this.setup.changed('resumed', 'breaker');
+    if (!this.#isSwitchedOff) this.#releaseAll();
   }
 
   failed(error: unknown): void {
