@@ -1,2 +1,3 @@
 export { avroCodec, type AvroCodecOptions } from './codec.js';
+export { httpRegistry, type HttpRegistryOptions } from './http-registry.js';
 export type { SchemaStore } from './registry.js';

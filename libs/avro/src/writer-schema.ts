@@ -30,7 +30,7 @@ export function avscName(name: string): string {
   return name.replaceAll('-', '_');
 }
 
-const MAX_TEXT = 256 * 1024;
+export const MAX_TEXT = 256 * 1024;
 const MAX_LEVELS = 64;
 // Each costs functions made from text, 0.1 ms together.
 const MAX_RECORDS = 500;
@@ -110,7 +110,7 @@ function copyRecord(record: Attributes, namespace: string, level: number, copyin
 const isSimple = (value: unknown) =>
   value === null || (typeof value === 'object' ? Object.keys(value).length === 0 : value !== undefined);
 
-function fullName(attributes: Attributes, enclosing: string): string {
+export function fullName(attributes: Attributes, enclosing: string): string {
   const { name, namespace = enclosing } = attributes;
   if (typeof name !== 'string' || typeof namespace !== 'string') throw refused('a type has a bad name');
   return name.includes('.') || namespace === '' ? name : `${namespace}.${name}`;
@@ -153,6 +153,6 @@ function sizeOf(type: unknown, records: Records, sizes: Sizes): Size {
   return { parts: 1, bytes: typeof size === 'number' ? size : 1 };
 }
 
-const PRIMITIVES = new Set(['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes', 'string']);
+export const PRIMITIVES = new Set(['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes', 'string']);
 
 const refused = (why: string, cause?: unknown) => unreadable('unusable-schema', { why }, cause);
