@@ -100,7 +100,8 @@ const logKeys = {
 const frames = {
   encode: (frame: Frame) => frame,
   // LMDB's buffer is used again by the next read.
-  decode(bytes: Buffer, length: number): Frame {
+  decode(bytes: Buffer): Frame {
+    const { length } = bytes;
     const frame = Buffer.allocUnsafe(length);
     frame.set(new Uint8Array(bytes.buffer, bytes.byteOffset, length));
     return frame;

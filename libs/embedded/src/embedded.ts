@@ -20,7 +20,7 @@ import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
 import { offsetOf, positionText } from './position.js';
 import { readRange, seekOffset } from './reading.js';
 import { Janitor } from './retention.js';
-import { countOf, rangesOf } from './runs.js';
+import { countOf, rangesOf } from '@event-bus/core/internal';
 import { schemaStore } from './schema-store.js';
 import { GroupSubscription } from './subscription.js';
 

@@ -48,17 +48,17 @@ export function sealFrame(frame: Frame, time: number, seed: number): void {
 /** The record of a frame, as views of its bytes; `undefined` when it is not what was written to this place. */
 export function openFrame(frame: Buffer, seed: number): OpenedFrame | undefined {
   if (frame.length < NAMES_AT || frame[0] !== VERSION) return undefined;
-  if (crc32(bytesOf(frame, TIME_AT, frame.length), seed) !== frame.readUInt32BE(CRC_AT)) return undefined;
+  if (crc32(bytesOf(frame, TIME_AT, frame.length), seed) !== uint32At(frame, CRC_AT)) return undefined;
   const flags = frame[FLAGS_AT]!;
-  const lengthsAt = NAMES_AT + frame.readUInt32BE(NAMES_LENGTH_AT);
+  const lengthsAt = NAMES_AT + uint32At(frame, NAMES_LENGTH_AT);
   const names = readNames(frame, lengthsAt);
   const keyAt = lengthsAt + names.length * 4;
-  let at = keyAt + frame.readUInt32BE(KEY_LENGTH_AT);
+  let at = keyAt + uint32At(frame, KEY_LENGTH_AT);
   const key = flags & NO_KEY ? null : frame.subarray(keyAt, at);
-  const headers: Header[] = new Array(names.length);
+  const headers: Header[] = [];
   for (let i = 0; i < names.length; i++) {
-    const end = at + frame.readUInt32BE(lengthsAt + i * 4);
-    headers[i] = [names[i]!, bytesOf(frame, at, end)];
+    const end = at + uint32At(frame, lengthsAt + i * 4);
+    headers.push([names[i]!, bytesOf(frame, at, end)]);
     at = end;
   }
   return { time: timeOfFrame(frame), key, value: flags & NO_VALUE ? null : frame.subarray(at), headers };
@@ -133,27 +133,27 @@ function isRow(names: readonly string[], headers: readonly Header[]): boolean {
   return true;
 }
 
-// Emptied when full, so that odd names cannot fill the memory.
-const read = new Map<string, readonly string[]>();
-const READ_AT_MOST = 256;
-const LONGEST_KEPT_BLOCK = 1_024;
+let lastRead: { readonly block: Buffer; readonly names: readonly string[] } = { block: Buffer.alloc(0), names: [] };
 
 function readNames(frame: Buffer, end: number): readonly string[] {
   if (end === NAMES_AT) return [];
-  const block = frame.toString('latin1', NAMES_AT, end);
-  const known = read.get(block);
-  if (known !== undefined) return known;
+  const { block } = lastRead;
+  if (frame.compare(block, 0, block.length, NAMES_AT, end) === 0) return lastRead.names;
   const names: string[] = [];
-  for (let at = NAMES_AT; at < end;) {
+  for (let at = NAMES_AT; at < end; ) {
     const from = at + 4;
-    at = from + frame.readUInt32BE(at);
+    at = from + uint32At(frame, at);
     names.push(frame.toString('utf8', from, at));
   }
-  if (block.length <= LONGEST_KEPT_BLOCK) {
-    if (read.size >= READ_AT_MOST) read.clear();
-    read.set(block, names);
-  }
+  if (end - NAMES_AT <= LONGEST_KEPT_BLOCK) lastRead = { block: Buffer.from(frame.subarray(NAMES_AT, end)), names };
   return names;
+}
+
+const LONGEST_KEPT_BLOCK = 1_024;
+
+// `readUInt32BE` checks its argument; this is read ten times a record.
+function uint32At(bytes: Buffer, at: number): number {
+  return bytes[at]! * 0x1000000 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
 }
 
 function uint32(value: number): Buffer {

@@ -180,28 +180,12 @@ export class Log {
     return (seeds[partition] ??= partitionSeed(this.epoch, topic, partition));
   }
 
-  #stored(topic: string, partition: number, offset: number, frame: Frame, seed: number): StoredRecord {
-    const opened = openFrame(frame, placeSeed(seed, offset));
-    const place = positionText(this.epoch, offset);
-    if (opened === undefined)
-      return {
-        topic,
-        partition,
-        offset: place,
-        timestamp: 0,
-        key: null,
-        value: frame,
-        headers: [[CORRUPT_RECORD, Buffer.from('crc')]],
-      };
-    return {
-      topic,
-      partition,
-      offset: place,
-      timestamp: opened.time,
-      key: opened.key,
-      value: opened.value,
-      headers: opened.headers,
-    };
+  #stored(topic: string, partition: number, at: number, frame: Frame, seed: number): StoredRecord {
+    const opened = openFrame(frame, placeSeed(seed, at));
+    const offset = positionText(this.epoch, at);
+    if (opened === undefined) return { topic, partition, offset, timestamp: 0, key: null, value: frame, headers: [[CORRUPT_RECORD, CRC]] };
+    const { time, key, value, headers } = opened;
+    return { topic, partition, offset, timestamp: time, key, value, headers };
   }
 
   #scanForTime(topic: number, partition: number, from: number, to: number, time: number): number {
@@ -230,6 +214,8 @@ export class Log {
 
 /** The header of a record whose bytes are not what was written; its value is the raw frame. */
 export const CORRUPT_RECORD = 'corrupt-record';
+
+const CRC = Buffer.from('The checksum does not fit the record and its place.');
 
 const MISSING = 'missing in the log';
 

@@ -30,7 +30,7 @@ import {
 import type { LostOffsets } from './log.js';
 import { machineTime, thisProcess } from './machine.js';
 import { offsetOf, positionText } from './position.js';
-import type { Range } from './runs.js';
+import type { Range } from '@event-bus/core/internal';
 
 export interface SubscriptionSetup {
   readonly environment: Environment;
