@@ -38,10 +38,8 @@ async function run() {
     clearInterval(stayAlive);
     console.log('stopping');
   }
-  for (const server of servers) {
-    if (server.missing === undefined) await server.stop();
-    else fail(server.missing);
-  }
+  for (const server of servers) if (server.missing === undefined) await server.stop();
+  for (const missing of new Set(servers.flatMap((server) => server.missing ?? []))) fail(missing);
 }
 
 /** @param {string} why */

@@ -3,11 +3,11 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { afterAll, test } from 'vitest';
 import { once } from './cache.mjs';
 
 const cache = (process.env.EVENT_BUS_SERVERS = mkdtempSync(join(tmpdir(), 'event-bus-cache-')));
-after(() => rmSync(cache, { recursive: true }));
+afterAll(() => rmSync(cache, { recursive: true }));
 
 const CACHE = JSON.stringify(new URL('./cache.mjs', import.meta.url).href);
 

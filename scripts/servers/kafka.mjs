@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { artefacts, java } from './artefacts.mjs';
 import { once } from './cache.mjs';
+import { PORTS, USER, config, nodesOn, securityConfig, securityOf } from './broker-config.mjs';
+import { certificates } from './certificates.mjs';
 import { hasDocker, startInDocker } from './docker.mjs';
 import { fromEnvironment } from './environment.mjs';
 import { orMissing } from './missing.mjs';
@@ -19,27 +21,34 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 /**
  * @typedef {object} KafkaOptions
  * @property {number} [brokers] 1, or more for leader moves; each is broker and controller. Default 1.
- * @property {boolean} [own] Start brokers even where KAFKA_BROKERS names some: for tests that kill them. Default false.
+ * @property {boolean} [own] Start brokers on Java even where KAFKA_BROKERS names some, or Docker is there: for tests that
+ *   kill and pause them. The options below imply it. Default false.
  * @property {string} [dir] Keep the data here, and go on with it at the next start. Default: a temporary folder.
+ * @property {boolean} [security] Listen with TLS and SASL too, each on a port of its own (`security` of the result).
+ *   Default false.
  * @property {readonly string[]} [extraConfig] lines added to each broker's server.properties; the last of a name wins
  * @property {(line: string) => void} [log] progress; default: standard error
  */
 
-/**
- * @typedef {object} Broker
- * @property {number} id counted from 1, as the server group counts
- * @property {string} host
- * @property {number} port
- */
+const DEFAULTS = { brokers: 1, own: false, security: false, extraConfig: [], log: console.error };
 
 /**
- * Apache Kafka: the brokers that KAFKA_BROKERS names, else in Docker when there is an engine (one broker), else on the
- * local Java. What is started here ends with this process, also when that is killed.
+ * Apache Kafka: the brokers that KAFKA_BROKERS names, else one in Docker when there is an engine, else on the local
+ * Java. What is started here ends with this process, also when that is killed.
+ *
+ * @typedef {import('./server-group.mjs').ServerGroup & {
+ *   source: 'environment' | 'docker' | 'java',
+ *   env: { KAFKA_BROKERS: string },
+ *   brokers: readonly import('./broker-config.mjs').Broker[],
+ *   security?: import('./broker-config.mjs').Security | undefined,
+ *   missing?: undefined,
+ * }} Kafka
  *
  * @param {KafkaOptions} [options]
+ * @returns {Promise<Kafka | import('./missing.mjs').Missing>}
  */
 export function startKafka(options = {}) {
-  return orMissing(() => start({ brokers: 1, own: false, extraConfig: [], log: console.error, ...options }));
+  return orMissing(() => start({ ...DEFAULTS, ...options }));
 }
 
 /**
@@ -61,16 +70,17 @@ export async function kafkaTool(tool, args, { log = console.error } = {}) {
  * @param {Settings} settings
  */
 async function start(settings) {
-  if (!settings.own) {
-    const given = fromEnvironment('KAFKA_BROKERS');
-    if (given) return { ...given, brokers: brokersIn(given.env.KAFKA_BROKERS) };
-  }
-  if (settings.brokers === 1 && settings.dir === undefined && settings.extraConfig.length === 0 && hasDocker()) {
-    const [port = 0] = await freePorts(1);
-    const group = await startInDocker('kafka', port, settings.log);
-    return running('docker', [{ id: 1, host: '127.0.0.1', port }], group);
-  }
-  return retryTakenPorts(() => startOnJava(settings));
+  const given = isSpecial(settings) ? undefined : fromEnvironment('KAFKA_BROKERS');
+  if (given) return { ...given, brokers: brokersIn(given.env.KAFKA_BROKERS) };
+  if (isSpecial(settings) || settings.brokers > 1 || !hasDocker()) return retryTakenPorts(() => startOnJava(settings));
+  const [port = 0] = await freePorts(1);
+  const group = await startInDocker('kafka', port, settings.log);
+  return running('docker', [{ id: 1, host: '127.0.0.1', port }], group);
+}
+
+/** @param {Settings} settings what only brokers of our own can have */
+function isSpecial({ own, dir, security, extraConfig }) {
+  return own || dir !== undefined || security || extraConfig.length > 0;
 }
 
 /** @param {string} list */
@@ -82,16 +92,20 @@ function brokersIn(list) {
 }
 
 /** @param {Settings} settings */
-async function startOnJava({ brokers: count, dir, extraConfig, log }) {
+async function startOnJava({ brokers: count, dir, security, extraConfig, log }) {
   const command = java();
   const jars = await artefacts('kafka', log);
   const blank = await blankStorage(command, jars, log);
+  const secrets = security ? await certificates(log) : undefined;
   const data = dir ?? (await mkdtemp(join(tmpdir(), 'event-bus-kafka-')));
-  const nodes = nodesOn(await freePorts(2 * count), data);
+  const nodes = nodesOn(await freePorts(PORTS * count), data);
   const cluster = uuid();
   for (const node of nodes) {
     format(node, blank, cluster);
-    writeFileSync(node.config, [...config(node, nodes), ...extraConfig, ''].join('\n'));
+    writeFileSync(
+      node.config,
+      [...config(node, nodes), ...(secrets ? securityConfig(node, secrets) : []), ...extraConfig, ''].join('\n'),
+    );
   }
   const group = await startServerGroup({
     name: 'kafka',
@@ -105,12 +119,12 @@ async function startOnJava({ brokers: count, dir, extraConfig, log }) {
       isReady: (output) => output.includes('Kafka Server started'), // written once the controller lets clients in
     })),
   });
-  return running('java', nodes, group);
+  return { ...running('java', nodes, group), security: secrets && securityOf(nodes, secrets) };
 }
 
 /**
  * @param {'docker' | 'java'} source
- * @param {readonly Broker[]} nodes
+ * @param {readonly import('./broker-config.mjs').Broker[]} nodes
  * @param {import('./server-group.mjs').ServerGroup} group
  */
 function running(source, nodes, group) {
@@ -120,87 +134,30 @@ function running(source, nodes, group) {
 }
 
 /**
- * @typedef {Broker & { controllerPort: number, storage: string, config: string }} Node
- *
- * @param {readonly number[]} ports two for each
- * @param {string} data
- * @returns {Node[]}
- */
-function nodesOn(ports, data) {
-  return Array.from({ length: ports.length / 2 }, (_, index) => ({
-    id: index + 1,
-    host: '127.0.0.1',
-    port: ports[2 * index] ?? 0,
-    controllerPort: ports[2 * index + 1] ?? 0,
-    storage: join(data, `broker-${index + 1}`),
-    config: join(data, `broker-${index + 1}.properties`),
-  }));
-}
-
-/**
- * Kafka's defaults, but for what makes small test clusters slow or large.
- *
- * @param {Node} node
- * @param {readonly Node[]} nodes
- */
-function config(node, nodes) {
-  const copies = Math.min(3, nodes.length);
-  const inSync = Math.min(2, copies);
-  return [
-    'process.roles=broker,controller',
-    `node.id=${node.id}`,
-    `log.dirs=${node.storage}`,
-    `controller.quorum.voters=${nodes.map(({ id, host, controllerPort }) => `${id}@${host}:${controllerPort}`)}`,
-    'controller.listener.names=CONTROLLER',
-    'inter.broker.listener.name=PLAINTEXT',
-    'listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
-    `listeners=PLAINTEXT://${node.host}:${node.port},CONTROLLER://${node.host}:${node.controllerPort}`,
-    'auto.create.topics.enable=false',
-    `default.replication.factor=${copies}`,
-    `min.insync.replicas=${inSync}`,
-    'group.initial.rebalance.delay.ms=0',
-    'group.min.session.timeout.ms=1000',
-    'broker.heartbeat.interval.ms=500', // a killed broker's partitions move after 4 s, by default 9 s
-    'broker.session.timeout.ms=4000',
-    'offsets.topic.num.partitions=5', // by default 50: as many folders at the first commit
-    `offsets.topic.replication.factor=${copies}`,
-    'transaction.state.log.num.partitions=5',
-    `transaction.state.log.replication.factor=${copies}`,
-    `transaction.state.log.min.isr=${inSync}`,
-    'share.coordinator.state.topic.num.partitions=5',
-    `share.coordinator.state.topic.replication.factor=${copies}`,
-    `share.coordinator.state.topic.min.isr=${inSync}`,
-    'log.cleaner.dedupe.buffer.size=16777216', // by default 128 MB of the heap
-  ];
-}
-
-/**
- * Formatted storage that has seen no cluster: formatting takes a JVM of its own (2 s), copying takes nothing.
+ * Formatted storage that has seen no cluster, with the SCRAM users in it: formatting takes a JVM of its own (2 s),
+ * copying takes nothing.
  *
  * @param {string} command
  * @param {string} jars
  * @param {(line: string) => void} log
  */
 function blankStorage(command, jars, log) {
-  return once(`${basename(jars)}-storage`, log, async (folder) => {
-    const [node] = nodesOn([1, 2], folder);
+  return once(`${basename(jars)}-formatted`, log, async (folder) => {
+    const [node] = nodesOn([1, 2, 3, 4, 5], folder);
     if (!node) return;
     writeFileSync(node.config, config(node, [node]).join('\n'));
-    await promisify(execFile)(command, [
-      ...jvm(jars),
-      'kafka.tools.StorageTool',
-      'format',
-      '-t',
-      uuid(),
-      '-c',
-      node.config,
+    const users = ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) => [
+      '--add-scram',
+      `${mechanism}=[name="${USER.username}",password="${USER.password}"]`,
     ]);
+    const format = ['format', '--cluster-id', uuid(), '--config', node.config, ...users];
+    await promisify(execFile)(command, [...jvm(jars), 'kafka.tools.StorageTool', ...format]);
     renameSync(node.storage, join(folder, 'storage'));
   });
 }
 
 /**
- * @param {Node} node
+ * @param {import('./broker-config.mjs').Node} node
  * @param {string} blank
  * @param {string} cluster
  */

@@ -20,7 +20,14 @@ import { retryTakenPorts, startServerGroup } from './server-group.mjs';
  * PostgreSQL: the one that DATABASE_URL names, else the installed one on an empty data folder, which trusts everybody on
  * 127.0.0.1. It ends with this process, also when that is killed, and keeps its data over `kill` and `restart`.
  *
+ * @typedef {import('./server-group.mjs').ServerGroup & {
+ *   source: 'environment' | 'installed',
+ *   env: { DATABASE_URL: string },
+ *   missing?: undefined,
+ * }} Postgres
+ *
  * @param {PostgresOptions} [options]
+ * @returns {Promise<Postgres | import('./missing.mjs').Missing>}
  */
 export function startPostgres(options = {}) {
   return orMissing(() => start({ own: false, settings: [], log: console.error, ...options }));

@@ -18,7 +18,14 @@ import { retryTakenPorts, startServerGroup } from './server-group.mjs';
  * Redis: the one that REDIS_URL names, else the installed redis-server, with an append-only file that is flushed at
  * each write. It ends with this process, also when that is killed, and keeps its data over `kill` and `restart`.
  *
+ * @typedef {import('./server-group.mjs').ServerGroup & {
+ *   source: 'environment' | 'installed',
+ *   env: { REDIS_URL: string },
+ *   missing?: undefined,
+ * }} Redis
+ *
  * @param {RedisOptions} [options]
+ * @returns {Promise<Redis | import('./missing.mjs').Missing>}
  */
 export function startRedis(options = {}) {
   return orMissing(() => start({ own: false, args: [], log: console.error, ...options }));

@@ -20,7 +20,14 @@ import { retryTakenPorts, startServerGroup } from './server-group.mjs';
  * Docker when there is an engine, else on the local Java. What is started here ends with this process, also when that
  * is killed. Started on Java it keeps its schemas and their ids over `kill` and `restart`.
  *
+ * @typedef {import('./server-group.mjs').ServerGroup & {
+ *   source: 'environment' | 'docker' | 'java',
+ *   env: { SCHEMA_REGISTRY_URL: string },
+ *   missing?: undefined,
+ * }} Registry
+ *
  * @param {RegistryOptions} [options]
+ * @returns {Promise<Registry | import('./missing.mjs').Missing>}
  */
 export function startRegistry(options = {}) {
   return orMissing(() => start({ own: false, log: console.error, ...options }));

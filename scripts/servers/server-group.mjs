@@ -19,7 +19,7 @@ import { logFolder } from './cache.mjs';
 
 /**
  * @typedef {object} ServerGroup Server processes that live no longer than this one. Servers are counted from 1.
- * @property {string} logs the folder of their logs
+ * @property {string | undefined} logs where their logs are, as far as they are ours
  * @property {(n?: number) => number | undefined} pid of the running process
  * @property {(options?: { keepLogs?: boolean }) => Promise<void>} stop Ends all and removes data and logs; `keepLogs`
  *   (after a failure) leaves the logs. May be called more than once.

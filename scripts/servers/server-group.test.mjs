@@ -4,13 +4,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, test } from 'vitest';
 import { freePorts } from './ports.mjs';
 import { StartError, retryTakenPorts, startServerGroup } from './server-group.mjs';
 
 const cache = (process.env.EVENT_BUS_SERVERS = mkdtempSync(join(tmpdir(), 'event-bus-cache-')));
-after(() => rmSync(cache, { recursive: true }));
+afterAll(() => rmSync(cache, { recursive: true }));
 
 /**
  * A server that is quick to start: it accepts connections, and says so.
@@ -45,12 +45,12 @@ test('stop ends every server and removes data and logs', async () => {
   await group.stop();
 
   assert.deepEqual(await Promise.all(ports.map(answers)), [false, false]);
-  assert.deepEqual([existsSync(data), existsSync(group.logs)], [false, false]);
+  assert.deepEqual([existsSync(data), existsSync(group.logs ?? '')], [false, false]);
 });
 
-test('a killed server comes back on its port, and the others stay', async (t) => {
+test('a killed server comes back on its port, and the others stay', async ({ onTestFinished }) => {
   const { ports, group } = await setup(2);
-  t.after(() => group.stop());
+  onTestFinished(() => group.stop());
 
   await group.kill(2);
   assert.deepEqual(await Promise.all(ports.map(answers)), [true, false]);
@@ -59,9 +59,9 @@ test('a killed server comes back on its port, and the others stay', async (t) =>
   assert.deepEqual(await Promise.all(ports.map(answers)), [true, true]);
 });
 
-test('a paused server answers nothing until it is resumed', async (t) => {
+test('a paused server answers nothing until it is resumed', async ({ onTestFinished }) => {
   const { ports, group } = await setup();
-  t.after(() => group.stop());
+  onTestFinished(() => group.stop());
 
   await group.pause();
   assert.equal(await answers(ports[0]), false);
