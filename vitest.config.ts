@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 // The libraries are tested from their sources: no build stands between a change and its test.
-const conditions = ['source', 'module', 'node', 'import', 'default'];
+const conditions = ['source', 'module', 'node'];
 const fromSources = {
   // Tests are in no library's own tsconfig; without one, their decorators would be left as they are.
   tsconfig: 'tsconfig.test.json',
