@@ -4,6 +4,7 @@
  *
  *   held ──revoking──▶ leaving ──drained, or out of time──▶ gone
  */
+import { setMaxListeners } from 'node:events';
 import type { Lane } from './lane.js';
 import { Tracker, type Tracked } from './tracker.js';
 import type { TopicPartition } from './transport.js';
@@ -20,32 +21,29 @@ export class Assignment implements TopicPartition {
   bytes = 0;
   /** Aborted when the assignment is gone: ends every wait that belongs to it. */
   readonly end = new AbortController();
-  drained: (() => void) | undefined;
+  #idleWaiters: (() => void)[] = [];
 
   constructor(
     readonly topic: string,
     readonly partition: number,
-  ) {}
+  ) {
+    // Every record in flight may wait for its end; Node warns of a leak at eleven.
+    setMaxListeners(0, this.end.signal);
+  }
 
   begin(): void {
     this.busy++;
   }
 
   done(): void {
-    if (--this.busy === 0) this.drained?.();
+    if (--this.busy > 0) return;
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
-  /** Resolves when nothing runs any more, or `gone` is aborted. */
-  drain(gone: AbortSignal): Promise<void> {
-    if (this.busy === 0 || gone.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const finish = () => {
-        gone.removeEventListener('abort', finish);
-        resolve();
-      };
-      this.drained = finish;
-      gone.addEventListener('abort', finish);
-    });
+  /** Resolves when nothing runs. */
+  idle(): Promise<void> {
+    if (this.busy === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 }
 

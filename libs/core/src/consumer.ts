@@ -9,6 +9,7 @@
  * Bounds: records and bytes in flight over all partitions, and records finished ahead of each position.
  * A crash at any place loses nothing: what is not committed is handed over again.
  */
+import { abortable } from './abortable.js';
 import { Assignment, type Work } from './assignment.js';
 import { delay, type Clock, type Random } from './clock.js';
 import type { Codec, RecordMetadata } from './codec.js';
@@ -72,6 +73,7 @@ export class Consumer {
   readonly #codec: Codec;
   readonly #assignments = new Map<string, Assignment>();
   readonly #troubles = new Set<unknown>();
+  #subscribing: Promise<Subscription> | undefined;
   #subscription: Subscription | undefined;
   #records = 0;
   #bytes = 0;
@@ -103,14 +105,15 @@ export class Consumer {
       lost: (range) => this.#dataLoss(range),
       trouble: (error) => this.#trouble(error),
     };
-    this.#subscription = await transport.subscribe(
-      { topics: this.topics, group, from, revokeTimeoutMs: stopTimeoutMs },
-      receiver,
-    );
+    const options = { topics: this.topics, group, from, revokeTimeoutMs: stopTimeoutMs };
+    this.#subscribing = transport.subscribe(options, receiver);
+    this.#subscription = await this.#subscribing;
   }
 
   /** Takes nothing more, lets running handlers finish until the stop deadline, commits, leaves the group. */
   async stop(): Promise<void> {
+    // One consumer that could not start stops the bus while others are still starting.
+    await this.#subscribing?.catch(() => {});
     await this.#subscription?.stop();
     this.#cancelCommit?.();
     this.#lanes.close();
@@ -157,7 +160,9 @@ export class Consumer {
       if (!this.#hasRoom(assignment)) await this.#room(assignment);
       if (assignment.state !== 'held') return;
       const waiting = this.#take(assignment, records[i]!, entries[i]!);
-      if (waiting !== undefined) await waiting;
+      if (waiting === undefined) continue;
+      this.#lanes.pump();
+      await waiting;
     }
     this.#lanes.pump();
     if (records.length === 0) this.#armCommit();
@@ -200,16 +205,19 @@ export class Consumer {
     assignment.records++;
     assignment.bytes += work.bytes;
     if (handlers === undefined) return this.#unwanted(assignment, record, work, eventType);
+    let received: RecordMetadata | undefined;
     try {
       if (handlers.length === 0)
         throw new BusError('BUS_DECODE_FAILED', 'The record does not name its event type.', {
           details: { reason: 'no-type' },
         });
-      const received = this.#codec.metadata(record);
+      received = this.#codec.metadata(record);
       const data = this.#codec.decode(handlers[0]!.definition, record);
       if (data instanceof Promise) return this.#takeLater(assignment, record, work, handlers, received, data);
       this.#match(assignment, record, work, handlers, received, data);
     } catch (error) {
+      if (received !== undefined && isBusError(error, 'BUS_REGISTRY_UNAVAILABLE'))
+        return this.#takeLater(assignment, record, work, handlers, received, Promise.reject(error));
       void this.#unreadable(assignment, record, work, error);
     }
     return undefined;
@@ -224,12 +232,12 @@ export class Consumer {
     received: RecordMetadata,
     first: Promise<unknown>,
   ): Promise<void> {
-    const read = () => this.#codec.decode(handlers[0]!.definition, record);
+    const read = async () => this.#codec.decode(handlers[0]!.definition, record);
     try {
       const data = await this.#insist(assignment, 'registry', (tries) => (tries === 1 ? first : read()));
       if (assignment.state === 'held') this.#match(assignment, record, work, handlers, received, data);
     } catch (error) {
-      await this.#unreadable(assignment, record, work, error);
+      void this.#unreadable(assignment, record, work, error);
     }
   }
 
@@ -266,7 +274,8 @@ export class Consumer {
 
   /** Nobody can read the record, now or later: one dead letter for the whole group. */
   async #unreadable(assignment: Assignment, record: StoredRecord, work: Work, error: unknown): Promise<void> {
-    if (assignment.state === 'gone') return;
+    // A partition that is leaving starts nothing more; the next owner finds it unreadable as well.
+    if (assignment.state !== 'held') return;
     const now = this.setup.clock.now();
     const reason = isBusError(error) ? reasonOf(error) : 'BUS_DECODE_FAILED';
     work.unsettled = 1;
@@ -336,17 +345,18 @@ export class Consumer {
   async #insist<T>(
     assignment: Assignment,
     what: 'registry' | 'dead-letter',
-    act: (tries: number) => T | Promise<T>,
+    act: (tries: number) => Promise<T>,
   ): Promise<T> {
     const fact = { ...this.setup.identity, group: this.setup.group, handler: undefined, reason: what };
     let trouble: unknown;
     try {
       for (let tries = 1; ; tries++) {
         try {
-          const result = await act(tries);
+          const result = await abortable(assignment.end.signal, act(tries));
           if (trouble !== undefined) signals.resumed.publish(fact);
           return result;
         } catch (error) {
+          if (assignment.state === 'gone') throw error;
           if (what === 'registry' && !isBusError(error, 'BUS_REGISTRY_UNAVAILABLE')) throw error;
           if (trouble === undefined) signals.paused.publish({ ...fact, error });
           this.#troubles.delete(trouble);
@@ -382,7 +392,8 @@ export class Consumer {
     });
     if (news.length === 0) return;
     const commits = news.map(({ commit }) => commit);
-    const answers = await this.#subscription!.commit(commits).catch(() => commits.map(() => 'later' as const));
+    // Records may arrive before `subscribe` has answered.
+    const answers = (await this.#subscription?.commit(commits).catch(() => [])) ?? [];
     for (const [i, { assignment, commit }] of news.entries()) {
       if (answers[i] === 'committed') {
         const { topic, partition, position } = commit;
@@ -406,10 +417,19 @@ export class Consumer {
     this.#lanes.leave(new Set(leaving));
     this.#wakeWaiters();
     const isTaken = gone.aborted;
-    await Promise.all(leaving.map((assignment) => assignment.drain(gone)));
-    if (!isTaken) await this.#commit(leaving);
+    await abortable(gone, Promise.all(leaving.map((assignment) => assignment.idle()))).catch(() => {});
+    if (!isTaken) await this.#commitLast(leaving, gone);
     this.#drop(leaving);
     this.#announce('revoked', partitions);
+  }
+
+  /** What is not committed now is handled again by the next owner: a commit that was put off is repeated, for a moment. */
+  async #commitLast(leaving: readonly Assignment[], gone: AbortSignal): Promise<void> {
+    for (let tries = 1; tries <= LAST_COMMITS; tries++) {
+      await abortable(gone, this.#commit(leaving)).catch(() => {});
+      if (gone.aborted || !leaving.some(({ state, tracker }) => state !== 'gone' && tracker.hasNews)) return;
+      await delay(this.setup.clock, backoffMs(tries, LAST_COMMIT_PAUSE_MS, INSIST_MAX_MS), gone).catch(() => {});
+    }
   }
 
   /** Ends assignments: whatever comes of them later counts for nothing. */
@@ -457,6 +477,9 @@ export class Consumer {
 // With a stuck key, this many records may be finished behind it before reading stops.
 const MAX_AHEAD = 10_000;
 const LOW_WATER = 0.75;
+// With their growing pauses about a second and a half.
+const LAST_COMMITS = 6;
+const LAST_COMMIT_PAUSE_MS = 50;
 const MAX_LOST = 100;
 const INSIST_FIRST_MS = 100;
 const INSIST_MAX_MS = 10_000;

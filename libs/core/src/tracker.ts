@@ -21,10 +21,15 @@ export class Tracker {
     return this.#finished;
   }
 
+  /** Whether `take` has something to commit. */
+  get hasNews(): boolean {
+    return this.#hasNews && this.#end !== undefined;
+  }
+
   /** Takes note of a whole batch before any of it runs: a position never lies beyond a record that has not started. */
   add(batch: Batch): readonly Tracked[] {
     const added = batch.records.map((record) => ({ offset: record.offset, isFinished: false }));
-    this.#entries.push(...added);
+    for (const entry of added) this.#entries.push(entry);
     this.#end = batch.next;
     if (added.length === 0) this.#hasNews = true;
     return added;
