@@ -26,7 +26,7 @@ export class EventBusProducer {
     data: EventInput<D>,
     options?: SendOptions,
   ): Promise<Sent> {
-    await this.#registry.opened(options?.deadlineMs ?? this.#registry.options.sendDeadlineMs ?? DEADLINE_MS);
+    await this.#registry.opened(options?.deadlineMs ?? this.#registry.options.sendDeadlineMs);
     return this.#registry.bus.send(definition, data, options);
   }
 }
@@ -39,5 +39,3 @@ export function InjectEventBus(name: string = DEFAULT_BUS): PropertyDecorator & 
 export function producerToken(name: string): string | typeof EventBusProducer {
   return name === DEFAULT_BUS ? EventBusProducer : EVENT_BUS_PRODUCER(name);
 }
-
-const DEADLINE_MS = 30_000;

@@ -110,8 +110,8 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     return this.bus.status().state !== 'new';
   }
 
-  /** Resolves once the bus is open; rejects with what stopped the start, or after `deadlineMs`. */
-  async opened(deadlineMs: number): Promise<void> {
+  /** Resolves once the bus is open; rejects with what stopped the start, or after `deadlineMs` (default 30 000). */
+  async opened(deadlineMs: number = OPEN_MS): Promise<void> {
     let cancel = () => {};
     const late = new Promise<never>((_resolve, reject) => {
       cancel = this.#clock.timer(deadlineMs, () =>
@@ -193,6 +193,8 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     });
   }
 }
+
+const OPEN_MS = 30_000;
 
 function sameName(buses: readonly string[], name: string): string[] {
   if (buses.filter((bus) => bus === name).length < 2) return [];

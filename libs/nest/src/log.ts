@@ -42,6 +42,10 @@ export class EventBusLog {
     this.#write('warn', 'Second signal while draining: leaving at once', fields);
   }
 
+  emitFailed({ pattern, error }: { pattern: unknown; error: unknown }): void {
+    this.#repeats.line('error', 'Emitted event was not sent', { event_type: String(pattern), ...failure(error) });
+  }
+
   hooksMissing(): void {
     this.#write('warn', 'Nobody listens for SIGTERM: the process would die without draining', {
       cure: 'call app.enableShutdownHooks() in main.ts',
@@ -91,9 +95,6 @@ export class EventBusLog {
           handler: fact.handler,
           attempt: fact.attempt,
         }),
-      ),
-      on(signals.sendFailed, (fact) =>
-        this.#repeats.line('warn', 'Event could not be sent', { ...event(fact.event), ...failure(fact.error) }),
       ),
       on(signals.receiverFailed, (fact) =>
         this.#repeats.line('error', 'Local receiver failed', { ...event(fact.event), ...failure(fact.error) }),

@@ -26,6 +26,9 @@ export const ENHANCERS = {
 /** What makes Nest count a provider among those that requests enter by. */
 export const ENTRY_PROVIDER = '__entryProvider__';
 
+/** What a guard that answers false says, in every context. */
+export const GUARD_REFUSED = 'Forbidden resource';
+
 /** Without it, global request-scoped guards, pipes, interceptors and filters would be skipped for a provider, as Nest wires them to entries only. */
 export function markAsEntryProvider(host: object): void {
   Reflect.defineMetadata(ENTRY_PROVIDER, true, host);

@@ -1,0 +1,163 @@
+/** Health of a bus for @nestjs/terminus. It reads what the bus knows: no probe connects, and only `maxLag` and `broker` ask the broker, seldom. */
+import { Injectable } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
+import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
+import { isBusError, type Bus, type BusStatus } from '@event-bus/core';
+import { EVENT_BUS } from './tokens.js';
+
+export interface EventBusHealthOptions {
+  /** The name of the bus. Default `default`. */
+  readonly bus?: string;
+}
+
+export interface EventBusReadyOptions extends EventBusHealthOptions {
+  /** Records that the partitions held here may be behind, together. More is degraded, as is a lag that cannot be known. Default: not looked at. */
+  readonly maxLag?: number;
+}
+
+/** Provide it in the module with your health controller; `TerminusModule` must be imported there. */
+@Injectable()
+export class EventBusHealthIndicator {
+  readonly #lags = new Map<Bus, { readonly untilMs: number; readonly lag: Promise<number | undefined> }>();
+
+  constructor(
+    private readonly health: HealthIndicatorService,
+    private readonly moduleRef: ModuleRef,
+  ) {}
+
+  /**
+   * For liveness probes: down when a consumer stands still or has crashed, which a restart cures. Never down because a broker is away, which it does
+   * not.
+   */
+  live<const Key extends string>(key: Key, { bus }: EventBusHealthOptions = {}): HealthIndicatorResult<Key> {
+    const { state, consumers } = this.#bus(bus).status();
+    const dead =
+      state === 'started'
+        ? consumers
+            .filter(hasDied)
+            .map(
+              ({ group, subscription }) =>
+                `the consumer of group "${group}" ${subscription?.state === 'stopped' ? 'has ended' : 'stands still'}`,
+            )
+        : [];
+    return dead.length > 0
+      ? this.health.check(key).down({ problems: dead })
+      : this.health.check(key).up({ groups: consumers.length });
+  }
+
+  /**
+   * For readiness probes: up while every group holds its partitions (or is a spare member with none), degraded (which still answers HTTP 200) while
+   * something waits, down when not started, stopping, not connected, or when records were lost unread.
+   */
+  async ready<const Key extends string>(
+    key: Key,
+    { bus: name, maxLag }: EventBusReadyOptions = {},
+  ): Promise<HealthIndicatorResult<Key>> {
+    const bus = this.#bus(name);
+    const status = bus.status();
+    const down = problemsOf(status);
+    if (down.length > 0) return this.health.check(key).down({ problems: down });
+    const waits = [...waitsOf(status), ...(maxLag === undefined ? [] : await this.#lagOver(bus, maxLag))];
+    if (waits.length > 0) return this.health.check(key).degraded({ problems: waits });
+    return this.health.check(key).up({ groups: status.consumers.length });
+  }
+
+  /** For dashboards, not for probes: whether the broker answers within 2 s. An answer is kept for 5 s. */
+  async broker<const Key extends string>(
+    key: Key,
+    { bus: name }: EventBusHealthOptions = {},
+  ): Promise<HealthIndicatorResult<Key>> {
+    const { transport } = this.#bus(name);
+    return this.health
+      .check(key)
+      .attempt(async () => ({ transport: transport.name, topics: (await transport.topics()).length }))
+      .withTimeout(ANSWER_MS)
+      .cacheFor(5_000);
+  }
+
+  #bus(name?: string): Bus {
+    return this.moduleRef.get<Bus>(EVENT_BUS(name), { strict: false });
+  }
+
+  async #lagOver(bus: Bus, maxLag: number): Promise<string[]> {
+    const lag = await this.#lagOf(bus);
+    if (lag === undefined) return ['the lag is not known'];
+    return lag > maxLag ? [`the lag is ${lag} records, over ${maxLag}`] : [];
+  }
+
+  // The broker is asked once in ten seconds, however often probes come.
+  #lagOf(bus: Bus): Promise<number | undefined> {
+    const kept = this.#lags.get(bus);
+    if (kept !== undefined && kept.untilMs > performance.now()) return kept.lag;
+    const lag = within(ANSWER_MS, lagOf(bus)).catch(() => undefined);
+    this.#lags.set(bus, { untilMs: performance.now() + 10_000, lag });
+    return lag;
+  }
+}
+
+type ConsumerStatus = BusStatus['consumers'][number];
+
+// With work in hand the loop may rightly wait: attempts have timeouts of their own. A transport in trouble is waiting for its broker.
+function hasDied({ subscription, inFlight }: ConsumerStatus): boolean {
+  if (subscription === undefined) return false;
+  const { state, idleMs } = subscription;
+  return (
+    state === 'stopped' || ((state === 'running' || state === 'rebalancing') && inFlight === 0 && idleMs > STILL_MS)
+  );
+}
+
+function problemsOf({ state, consumers }: BusStatus): string[] {
+  if (state !== 'started')
+    return [state === 'new' || state === 'open' ? 'the bus has not started' : `the bus is ${state}`];
+  return consumers.flatMap(({ group, subscription, lost, trouble }) => [
+    ...(subscription?.state === 'stopped' ? [`the consumer of group "${group}" has ended`] : []),
+    ...((subscription?.state === 'trouble' || trouble !== undefined) && !isRegistryAway(trouble)
+      ? [`group "${group}" is not connected`]
+      : []),
+    ...(lost.length > 0
+      ? [`group "${group}" has lost records unread in ${lost.length} ${lost.length === 1 ? 'range' : 'ranges'}`]
+      : []),
+  ]);
+}
+
+function waitsOf({ consumers }: BusStatus): string[] {
+  return consumers.flatMap(({ group, subscription, trouble, pausedHandlers, brokenHandlers }) => [
+    ...(subscription === undefined || subscription.state === 'joining' || subscription.state === 'rebalancing'
+      ? [`group "${group}" is waiting for its partitions`]
+      : []),
+    ...(isRegistryAway(trouble) ? [`group "${group}" waits for the schema registry`] : []),
+    ...brokenHandlers.map((handler) => `handler "${handler}" fails again and again and is only probed`),
+    ...pausedHandlers.map((handler) => `handler "${handler}" is switched off`),
+  ]);
+}
+
+function isRegistryAway(trouble: unknown): boolean {
+  return isBusError(trouble, 'BUS_REGISTRY_UNAVAILABLE');
+}
+
+/** Records behind, over the partitions held here; `undefined` when one of them does not know. */
+async function lagOf(bus: Bus): Promise<number | undefined> {
+  let sum = 0;
+  for (const { group, topics, subscription } of bus.status().consumers) {
+    const held = new Set(subscription?.partitions.map(({ topic, partition }) => `${topic} ${partition}`));
+    for (const topic of topics) {
+      for (const { partition, lag } of await bus.transport.positions({ topic, group })) {
+        if (!held.has(`${topic} ${partition}`)) continue;
+        if (lag === undefined) return undefined;
+        sum += lag;
+      }
+    }
+  }
+  return sum;
+}
+
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+const STILL_MS = 60_000;
+const ANSWER_MS = 2_000;
