@@ -1,0 +1,417 @@
+/**
+ * The transport: Apache Kafka, on the wire of Open edX. The file reads as the table of contents of this library: how records are
+ * published, subscribed to, read and counted there. Everything that knows kafkajs is in `kafkajs/`.
+ */
+import { avroCodec, httpRegistry, type HttpRegistryOptions } from '@event-bus/avro';
+import {
+  BusError,
+  isBusError,
+  type BusRecord,
+  type Capabilities,
+  type Codec,
+  type PartitionPositions,
+  type PublishOutcome,
+  type ReadOptions,
+  type SeekPosition,
+  type StoredRecord,
+  type Subscription,
+  type Transport,
+} from '@event-bus/core';
+import { countOf, partitionOf } from '@event-bus/core/internal';
+import { rangesAhead } from './finished-ahead.js';
+import type { KafkaClient, KafkaProducer, KafkaRecord, Watermarks } from './kafkajs/client.js';
+import { kafkajsClient, type KafkaNotice } from './kafkajs/kafkajs-client.js';
+import type { KafkaConnectionOptions } from './kafkajs/settings.js';
+import { murmur2PartitionOf } from './partition-murmur2.js';
+import { SendPipe } from './send-pipe.js';
+import { subscribe } from './subscription.js';
+
+export interface KafkaOptions extends KafkaConnectionOptions {
+  /** The schema registry. */
+  readonly registry: HttpRegistryOptions;
+  /**
+   * How a key chooses its partition. `crc32`: as librdkafka, and so every Django producer of Open edX, does it; `murmur2`: as Java
+   * producers do. A topic that both write needs one of them; a function is asked per topic. Default `crc32`.
+   */
+  readonly partitioner?: Partitioner | ((topic: string) => Partitioner);
+  /** What becomes of a topic that is missing at start: made with the broker's defaults or these, or refused. Default `{}`: made. */
+  readonly createTopics?: false | { readonly partitions?: number; readonly replicationFactor?: number };
+  /** Largest record, in bytes; the broker and the topic must allow it. Default 1 000 000. */
+  readonly maxRecordBytes?: number;
+  /** Hears what the client library has to say: warnings and errors without data. Default: a process warning. */
+  readonly onNotice?: (notice: KafkaNotice) => void;
+}
+
+export type Partitioner = 'crc32' | 'murmur2';
+
+/** Kafka as a transport. Opens nothing. Throws `BUS_CONFIG_INVALID` with all that is wrong with the options. */
+export function kafka(options: KafkaOptions): Transport {
+  const { createTopics = {}, maxRecordBytes = 1_000_000, onNotice = warn } = options;
+  checkOptions(options);
+  const client = kafkajsClient(options, onNotice);
+  const codec = refusingUnreadable(avroCodec({ registry: httpRegistry(options.registry) }));
+  const partitionerOf = partitionerOption(options.partitioner);
+  const subscriptions = new Set<Subscription>();
+  const publishing = new Set<Promise<unknown>>();
+  const lookups = new Map<string, Promise<unknown>>();
+  const counts = new Map<string, number>();
+  let keyless = 0;
+  let opening: Promise<void> | undefined;
+  let closing: Promise<void> | undefined;
+  let producer: KafkaProducer | undefined;
+  let pipe: SendPipe | undefined;
+
+  async function open(): Promise<void> {
+    await client.admin.open();
+    producer = client.producer();
+    await producer.open();
+    pipe = new SendPipe(producer);
+  }
+
+  function refuseClosed(): void {
+    if (closing !== undefined)
+      throw new BusError('BUS_CLOSED', 'The Kafka transport is closed. Make a new one to connect again.');
+  }
+
+  function opened(): { readonly producer: KafkaProducer; readonly pipe: SendPipe } {
+    refuseClosed();
+    if (producer === undefined || pipe === undefined)
+      throw new BusError('BUS_CLOSED', 'The Kafka transport is not open yet. Call open() and wait for it.');
+    return { producer, pipe };
+  }
+
+  /** The order of calls is the order of records: whoever comes while partitions are being counted waits behind. */
+  function append(
+    topic: string,
+    records: readonly BusRecord[],
+    deadlineMs: number,
+  ): Promise<readonly PublishOutcome[]> {
+    const deadline = performance.now() + deadlineMs;
+    const earlier = lookups.get(topic);
+    const count =
+      earlier === undefined
+        ? opened().producer.partitions(topic)
+        : earlier.then(() => opened().producer.partitions(topic));
+    if (typeof count === 'number') return enqueue(topic, count, records, deadline);
+    const lookup = count.then((known) => ({ stored: enqueue(topic, known, records, deadline) }));
+    const settled = lookup.catch(() => {});
+    lookups.set(topic, settled);
+    void settled.then(() => lookups.get(topic) === settled && lookups.delete(topic));
+    return lookup.then(({ stored }) => stored);
+  }
+
+  function enqueue(
+    topic: string,
+    partitions: number,
+    records: readonly BusRecord[],
+    deadline: number,
+  ): Promise<readonly PublishOutcome[]> {
+    noteCount(topic, partitions);
+    const choose = partitionerOf(topic) === 'crc32' ? partitionOf : murmur2PartitionOf;
+    const sticky = keyless++ % partitions;
+    const { pipe } = opened();
+    return Promise.all(
+      records.map((record) => {
+        const partition = record.key === null ? sticky : choose(record.key, partitions);
+        return new Promise<PublishOutcome>((settle) =>
+          pipe.add(topic, partition, { record, bytes: sizeOf(record), deadline, isInDoubt: false, settle }),
+        );
+      }),
+    );
+  }
+
+  function noteCount(topic: string, partitions: number): void {
+    const before = counts.get(topic);
+    counts.set(topic, partitions);
+    if (before === undefined || before === partitions) return;
+    onNotice({
+      level: 'warn',
+      text: `Topic "${topic}" has ${partitions} partitions now, it had ${before}: keys move to other partitions, and events of one key from before and after may be handled out of order.`,
+      details: { topic, before, partitions },
+    });
+  }
+
+  async function close(): Promise<void> {
+    await opening?.catch(() => {});
+    await Promise.all([...subscriptions].map((subscription) => subscription.stop()));
+    await Promise.allSettled(publishing);
+    await pipe?.idle();
+    await producer?.close();
+    await codec.close();
+    await client.close();
+  }
+
+  return {
+    name: 'kafka',
+    capabilities: { ...CAPABILITIES, maxRecordBytes },
+    codec,
+
+    open() {
+      refuseClosed();
+      opening ??= open().catch((error: unknown) => {
+        opening = undefined;
+        throw error;
+      });
+      return opening;
+    },
+
+    async publish(topic, records, { deadlineMs = PUBLISH_DEADLINE_MS } = {}) {
+      opened();
+      checkName('topic', topic);
+      for (const [index, record] of records.entries()) refuseLarge(topic, index, sizeOf(record), maxRecordBytes);
+      if (records.length === 0) return [];
+      const stored = append(topic, records, deadlineMs);
+      publishing.add(stored);
+      return stored.finally(() => publishing.delete(stored));
+    },
+
+    async subscribe({ topics, group, from = 'earliest', revokeTimeoutMs = REVOKE_TIMEOUT_MS }, receiver) {
+      refuseClosed();
+      checkName('group', group);
+      const running = await subscribe(client.consumer({ topics, group, from, revokeTimeoutMs }), receiver);
+      const subscription: Subscription = {
+        ...running,
+        stop: () => running.stop().finally(() => subscriptions.delete(subscription)),
+      };
+      subscriptions.add(subscription);
+      return subscription;
+    },
+
+    read: (range) => read(client, range),
+
+    async positions({ topic, group }) {
+      refuseClosed();
+      const [marks, committed] = await Promise.all([
+        client.admin.watermarks(topic),
+        group === undefined ? [] : client.admin.committed(group, [topic]),
+      ]);
+      return marks.map((mark): PartitionPositions => {
+        const own = committed.find(({ partition }) => partition === mark.partition);
+        const known = { topic, partition: mark.partition, start: mark.start ?? '0', end: mark.end ?? '0' };
+        if (group === undefined) return known;
+        const lag = lagOf(mark, own);
+        return {
+          ...known,
+          ...(own === undefined ? {} : { committed: own.position }),
+          ...(lag === undefined ? {} : { lag }),
+        };
+      });
+    },
+
+    async seek({ topic, group, to, partition }) {
+      refuseClosed();
+      const offsets = await resolve(client, topic, to);
+      const positions = offsets
+        .filter((one) => partition === undefined || one.partition === partition)
+        .map((one) => ({ topic, partition: one.partition, position: one.offset, metadata: '' }));
+      await client.admin.setCommitted(group, positions);
+    },
+
+    topics() {
+      refuseClosed();
+      return client.admin.topics();
+    },
+
+    async ensureTopic(topic, { partitions } = {}) {
+      refuseClosed();
+      checkName('topic', topic);
+      const known = await client.admin.partitions(topic).catch((error: unknown) => {
+        if (!isBusError(error, 'BUS_TOPIC_MISSING')) throw error;
+        if (createTopics === false)
+          throw new BusError(
+            'BUS_TOPIC_MISSING',
+            `Topic "${topic}" does not exist, and option "createTopics" is false. Create it, or let the bus do it.`,
+            { details: { topic } },
+          );
+        return undefined;
+      });
+      if (known === undefined && createTopics !== false) {
+        await client.admin.create({ topic, ...createTopics, ...(partitions === undefined ? {} : { partitions }) });
+      }
+      const now = known ?? (await client.admin.partitions(topic));
+      if (partitions === undefined || partitions === now) return { topic, partitions: now };
+      throw new BusError(
+        'BUS_TOPIC_MISSING',
+        `Topic "${topic}" has ${now} partitions, not ${partitions}. Name another topic, or ask for ${now}.`,
+        { details: { topic, partitions: now } },
+      );
+    },
+
+    close: () => (closing ??= close()),
+  };
+}
+
+async function* read(
+  client: KafkaClient,
+  { topic, partition, from = 'start', to = 'end', signal }: ReadOptions,
+): AsyncGenerator<StoredRecord> {
+  const [starts, ends] = await Promise.all([
+    resolve(client, topic, from),
+    to === 'follow' ? undefined : resolve(client, topic, to),
+  ]);
+  const ranges = starts
+    .filter((start) => partition === undefined || start.partition === partition)
+    .map((start) => ({
+      topic,
+      partition: start.partition,
+      from: start.offset,
+      to: ends?.find((end) => end.partition === start.partition)?.offset,
+    }));
+  const reader = client.reader();
+  const ended = new AbortController();
+  const stop = AbortSignal.any([ended.signal, ...(signal === undefined ? [] : [signal])]);
+  try {
+    const readings = ranges
+      .filter((range) => range.to === undefined || Number(range.from) < Number(range.to))
+      .map(({ to: end, ...range }) =>
+        reader.read({ ...range, ...(end === undefined ? {} : { to: end }), signal: stop })[Symbol.asyncIterator](),
+      );
+    // Following reads all partitions at once; a range is read one partition after the other.
+    if (to === 'follow') yield* merged(readings);
+    else for (const reading of readings) yield* recordsOf(reading);
+  } finally {
+    ended.abort();
+    await reader.close();
+  }
+}
+
+type Reading = AsyncIterator<{ readonly records: readonly StoredRecord[] }>;
+
+async function* recordsOf(reading: Reading): AsyncGenerator<StoredRecord> {
+  for (let step = await reading.next(); !step.done; step = await reading.next()) yield* step.value.records;
+}
+
+async function* merged(readings: readonly Reading[]): AsyncGenerator<StoredRecord> {
+  const next = (reading: Reading) => reading.next().then((step) => ({ reading, step }));
+  const open = new Map(readings.map((reading) => [reading, next(reading)]));
+  while (open.size > 0) {
+    const { reading, step } = await Promise.race(open.values());
+    if (step.done) {
+      open.delete(reading);
+    } else {
+      yield* step.value.records;
+      open.set(reading, next(reading));
+    }
+  }
+}
+
+/** A position as an offset in every partition. */
+async function resolve(
+  client: KafkaClient,
+  topic: string,
+  to: SeekPosition,
+): Promise<readonly { readonly partition: number; readonly offset: string }[]> {
+  if (typeof to === 'object' && 'time' in to) {
+    const found = await client.admin.atTime(topic, to.time);
+    return found.map(({ partition, offset }) => ({ partition, offset: known(topic, partition, offset) }));
+  }
+  const marks = await client.admin.watermarks(topic);
+  return marks.map(({ partition, start, end }) => {
+    if (typeof to === 'object') return { partition, offset: checkedOffset(to.offset) };
+    return { partition, offset: known(topic, partition, to === 'start' ? start : end) };
+  });
+}
+
+function known(topic: string, partition: number, offset: string | undefined): string {
+  if (offset !== undefined) return offset;
+  throw new BusError(
+    'BUS_TRANSPORT_UNAVAILABLE',
+    `Partition ${partition} of topic "${topic}" has no leader now; try again later.`,
+    { details: { topic, partition } },
+  );
+}
+
+function checkedOffset(offset: string): string {
+  if (/^\d{1,16}$/.test(offset)) return offset;
+  throw new BusError('BUS_DATA_LOSS', `Offset "${offset}" is not one of Kafka: it is a number from 0.`, {
+    details: { offset },
+  });
+}
+
+function lagOf(
+  { start, end }: Watermarks,
+  committed: { readonly position: string; readonly metadata: string } | undefined,
+): number | undefined {
+  if (start === undefined || end === undefined) return undefined;
+  if (committed === undefined) return Number(end) - Number(start);
+  const position = Math.max(Number(committed.position), Number(start));
+  return Math.max(0, Number(end) - position - countOf(rangesAhead(position, committed.metadata)));
+}
+
+/** Records whose headers cannot be read, or are over the limits, are no events, whatever their other headers say. */
+function refusingUnreadable(codec: Codec): Codec {
+  const faultOf = (record: BusRecord) => (record as KafkaRecord).unreadable;
+  return {
+    ...codec,
+    eventType: (record) => (faultOf(record) === undefined ? codec.eventType(record) : undefined),
+    metadata(record) {
+      const fault = faultOf(record);
+      if (fault === undefined) return codec.metadata(record);
+      throw new BusError('BUS_DECODE_FAILED', `The record is not a readable event: ${fault}.`, {
+        details: { reason: 'headers' },
+      });
+    },
+  };
+}
+
+function sizeOf({ key, value, headers }: BusRecord): number {
+  let bytes = RECORD_OVERHEAD + (key?.byteLength ?? 0) + (value?.byteLength ?? 0);
+  for (const [name, header] of headers) bytes += name.length + header.byteLength + HEADER_OVERHEAD;
+  return bytes;
+}
+
+function refuseLarge(topic: string, index: number, bytes: number, limit: number): void {
+  if (bytes <= limit) return;
+  const text = `Record ${index} for topic "${topic}" has ${bytes} bytes, the limit is ${limit}. Send a reference instead, or raise maxRecordBytes here and at the broker.`;
+  throw new BusError('BUS_RECORD_TOO_LARGE', text, { details: { topic, index, bytes } });
+}
+
+function checkName(kind: 'topic' | 'group', name: string): void {
+  if (/^[A-Za-z0-9._-]{1,249}$/.test(name) && name !== '.' && name !== '..') return;
+  throw new BusError(
+    'BUS_CONFIG_INVALID',
+    `The ${kind} name "${name}" is refused; use 1 to 249 letters, digits, ".", "_" and "-".`,
+    { details: { [kind]: name } },
+  );
+}
+
+function partitionerOption(option: KafkaOptions['partitioner'] = 'crc32'): (topic: string) => Partitioner {
+  return typeof option === 'function' ? option : () => option;
+}
+
+function checkOptions({ partitioner, maxRecordBytes }: KafkaOptions): void {
+  if (
+    partitioner !== undefined &&
+    typeof partitioner !== 'function' &&
+    partitioner !== 'crc32' &&
+    partitioner !== 'murmur2'
+  ) {
+    throw new BusError(
+      'BUS_CONFIG_INVALID',
+      `Option "partitioner" must be "crc32", "murmur2" or a function, got ${JSON.stringify(partitioner)}.`,
+    );
+  }
+  if (maxRecordBytes !== undefined && !(Number.isSafeInteger(maxRecordBytes) && maxRecordBytes > 0)) {
+    throw new BusError(
+      'BUS_CONFIG_INVALID',
+      `Option "maxRecordBytes" must be a positive integer, got ${String(maxRecordBytes)}.`,
+    );
+  }
+}
+
+function warn({ text, details }: KafkaNotice): void {
+  process.emitWarning(`${text} ${JSON.stringify(details)}`, { code: 'EVENT_BUS_KAFKA' });
+}
+
+const CAPABILITIES: Omit<Capabilities, 'maxRecordBytes'> = {
+  durable: true,
+  fenced: true,
+  seekByTime: true,
+  lagExact: true,
+  finishedAhead: true,
+};
+const PUBLISH_DEADLINE_MS = 30_000;
+const REVOKE_TIMEOUT_MS = 25_000;
+// What Kafka adds around a record and a header, at most.
+const RECORD_OVERHEAD = 70;
+const HEADER_OVERHEAD = 10;

@@ -1,0 +1,184 @@
+/**
+ * What waits to be appended. kafkajs does not batch, and one request costs the same for one record as for five hundred: records wait here
+ * while a request is under way, and the next one takes what has gathered. Batches grow with the load by themselves; nothing lingers.
+ *
+ *   add ─▶ line of the partition ─▶ append, one at a time ─┬─ stored, or refused for good ─▶ settled
+ *               ▲                                          └─ in doubt, or not now ─┐
+ *               └──────────── to the head of its line, after a pause ◀──────────────┘
+ *
+ * One append at a time and retries at the head of the line: that alone keeps the order of a key, whatever the broker does. The caller
+ * bounds what is in here (the producer's buffer, the records a consumer has in flight).
+ */
+import { BusError, type BusRecord, type PublishOutcome } from '@event-bus/core';
+import { Fifo } from '@event-bus/core/internal';
+import type { KafkaProducer, Outcome, Part } from './kafkajs/client.js';
+
+export interface Entry {
+  readonly record: BusRecord;
+  readonly bytes: number;
+  readonly deadline: number;
+  /** Once an append of it ended in doubt, no later answer can say that it is not stored. */
+  isInDoubt: boolean;
+  readonly settle: (outcome: PublishOutcome) => void;
+}
+
+export class SendPipe {
+  readonly #lines = new Map<string, Line>();
+  #isSending = false;
+  #wake: NodeJS.Immediate | NodeJS.Timeout | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+  #idle: (() => void)[] = [];
+
+  constructor(private readonly producer: KafkaProducer) {}
+
+  add(topic: string, partition: number, entry: Entry): void {
+    const place = `${topic}\n${partition}`;
+    let line = this.#lines.get(place);
+    if (line === undefined)
+      this.#lines.set(place, (line = { topic, partition, waiting: new Fifo(), retries: 0, pausedUntil: 0 }));
+    line.waiting.push(entry);
+    this.#schedule(0);
+    this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS).unref();
+  }
+
+  /** Resolves when nothing waits and nothing is under way. */
+  idle(): Promise<void> {
+    if (this.#lines.size === 0 && !this.#isSending) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  #schedule(afterMs: number): void {
+    if (this.#isSending || (this.#wake !== undefined && afterMs > 0)) return;
+    this.#cancelWake();
+    const go = () => {
+      this.#wake = undefined;
+      void this.#send();
+    };
+    this.#wake = afterMs === 0 ? setImmediate(go) : setTimeout(go, afterMs);
+  }
+
+  #cancelWake(): void {
+    if (this.#wake === undefined) return;
+    clearImmediate(this.#wake as NodeJS.Immediate);
+    clearTimeout(this.#wake as NodeJS.Timeout);
+    this.#wake = undefined;
+  }
+
+  async #send(): Promise<void> {
+    if (this.#isSending) return;
+    this.#isSending = true;
+    for (let taken = this.#take(); taken.length > 0; taken = this.#take()) {
+      const parts = taken.map(({ line, entries }): Part => ({
+        topic: line.topic,
+        partition: line.partition,
+        records: entries.map(({ record }) => record),
+      }));
+      const outcomes = await this.producer.append(parts);
+      for (const [i, { line, entries }] of taken.entries()) this.#settle(line, entries, outcomes[i]!);
+    }
+    this.#isSending = false;
+    this.#rest();
+  }
+
+  /** From every line that may go on, in turn, up to the limits of one request. A line that was cut short comes first next time. */
+  #take(): Taken[] {
+    const taken: Taken[] = [];
+    const now = performance.now();
+    let records = 0;
+    let bytes = 0;
+    for (const line of this.#lines.values()) {
+      if (line.pausedUntil > now) continue;
+      const entries: Entry[] = [];
+      for (let head = line.waiting.peek(); head !== undefined; head = line.waiting.peek()) {
+        if (records > 0 && (records >= MAX_RECORDS || bytes + head.bytes > MAX_BYTES)) break;
+        records++;
+        bytes += head.bytes;
+        entries.push(line.waiting.shift()!);
+      }
+      if (entries.length > 0) taken.push({ line, entries });
+      if (records >= MAX_RECORDS || bytes >= MAX_BYTES) break;
+    }
+    // To the end of the turn order: otherwise the first partitions of a busy topic would starve the rest.
+    for (const { line } of taken) {
+      const place = `${line.topic}\n${line.partition}`;
+      this.#lines.delete(place);
+      this.#lines.set(place, line);
+    }
+    return taken;
+  }
+
+  #settle(line: Line, entries: readonly Entry[], outcome: Outcome): void {
+    if (outcome.status === 'stored') {
+      const base = Number(outcome.baseOffset);
+      for (const [i, entry] of entries.entries())
+        entry.settle({ status: 'stored', partition: line.partition, offset: String(base + i) });
+      line.retries = 0;
+      return;
+    }
+    const isDoubt = outcome.status === 'unknown';
+    for (const entry of entries) entry.isInDoubt ||= isDoubt;
+    if (!isDoubt && !outcome.error.retryable)
+      return void entries.forEach((entry) => entry.settle(lastWord(entry, outcome.error)));
+    // Before anything newer of this partition.
+    line.waiting.unshift(entries);
+    line.pausedUntil = performance.now() + Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** line.retries++);
+    line.error = outcome.error;
+  }
+
+  #expire(): void {
+    const now = performance.now();
+    for (const line of this.#lines.values()) {
+      if (line.waiting.size === 0) continue;
+      for (const entry of line.waiting.remove((one) => one.deadline <= now))
+        entry.settle(lastWord(entry, line.error ?? tooLate(line)));
+    }
+    if (!this.#isSending) this.#rest();
+  }
+
+  /** Forgets empty lines, and wakes for the paused ones. */
+  #rest(): void {
+    for (const [place, line] of this.#lines) if (line.waiting.size === 0) this.#lines.delete(place);
+    if (this.#lines.size === 0) {
+      clearInterval(this.#sweep);
+      this.#sweep = undefined;
+      this.#cancelWake();
+      for (const resolve of this.#idle.splice(0)) resolve();
+      return;
+    }
+    const next = Math.min(...[...this.#lines.values()].map((line) => line.pausedUntil));
+    this.#schedule(Math.max(0, Math.ceil(next - performance.now())));
+  }
+}
+
+interface Line {
+  readonly topic: string;
+  readonly partition: number;
+  readonly waiting: Fifo<Entry>;
+  retries: number;
+  pausedUntil: number;
+  error?: BusError;
+}
+
+interface Taken {
+  readonly line: Line;
+  readonly entries: readonly Entry[];
+}
+
+function lastWord(entry: Entry, error: BusError): PublishOutcome {
+  return { status: entry.isInDoubt ? 'unknown' : 'not-stored', error };
+}
+
+function tooLate({ topic, partition }: Line): BusError {
+  return new BusError(
+    'BUS_TRANSPORT_UNAVAILABLE',
+    `Kafka took no record for partition ${partition} of topic "${topic}" until the deadline.`,
+    { details: { topic, partition } },
+  );
+}
+
+// Measured best on one broker: larger requests cost kafkajs quadratic time, and the broker's own limit counts the whole batch.
+const MAX_RECORDS = 500;
+const MAX_BYTES = 512 * 1024;
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 2_000;
+const SWEEP_MS = 250;
