@@ -207,11 +207,11 @@ export class Consumer {
     if (handlers === undefined) return this.#unwanted(assignment, record, work, eventType);
     let received: RecordMetadata | undefined;
     try {
+      received = this.#codec.metadata(record);
       if (handlers.length === 0)
         throw new BusError('BUS_DECODE_FAILED', 'The record does not name its event type.', {
           details: { reason: 'no-type' },
         });
-      received = this.#codec.metadata(record);
       const data = this.#codec.decode(handlers[0]!.definition, record);
       if (data instanceof Promise) return this.#takeLater(assignment, record, work, handlers, received, data);
       this.#match(assignment, record, work, handlers, received, data);

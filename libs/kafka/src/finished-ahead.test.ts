@@ -31,7 +31,10 @@ test('what is read back is what was written, or its beginning when it is over th
 
 test('foreign and broken strings mean that nothing is known', () => {
   fc.assert(
-    fc.property(fc.string(), (text) => expect(rangesAhead(7, text.startsWith('eb1:') ? '' : text)).toEqual([])),
+    fc.property(fc.string(), (text) => {
+      fc.pre(!text.startsWith('eb1:'));
+      expect(rangesAhead(7, text)).toEqual([]);
+    }),
   );
   expect(rangesAhead(7, 'eb1:gICAgICAgICAgIA')).toEqual([]);
   expect(rangesAhead(7, 'eb1:gA')).toEqual([]);
