@@ -61,8 +61,8 @@ export function config(node, nodes) {
     `min.insync.replicas=${inSync}`,
     'group.initial.rebalance.delay.ms=0',
     'group.min.session.timeout.ms=1000',
-    'broker.heartbeat.interval.ms=500', // a killed broker's partitions move after 4 s, by default 9 s
-    'broker.session.timeout.ms=4000',
+    'broker.session.timeout.ms=6000', // until a killed broker's partitions move; by default 9 s
+    'broker.heartbeat.interval.ms=1000',
     'offsets.topic.num.partitions=5', // by default 50: as many folders at the first commit
     `offsets.topic.replication.factor=${copies}`,
     'transaction.state.log.num.partitions=5',

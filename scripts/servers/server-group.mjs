@@ -105,7 +105,7 @@ export async function retryTakenPorts(start) {
   }
 }
 
-const START_TIMEOUT_MS = 90_000;
+const START_TIMEOUT_MS = 180_000; // seconds on an idle machine; a build beside it takes its share
 const TERM_TIMEOUT_MS = 20_000;
 
 /**
