@@ -95,7 +95,10 @@ export class Bus {
   readonly #producer: Producer;
   #routes: ReadonlyMap<string, readonly Route[]> = new Map();
   #consumers: readonly Consumer[] = [];
+  readonly #paused = new Set<string>();
   #state: BusStatus['state'] = 'new';
+  #isOpen = false;
+  #early = 0;
   #opening: Promise<void> | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -128,7 +131,11 @@ export class Bus {
   /** Makes definitions known, so that routes may name them. Before `open`. */
   define(...definitions: readonly EventDefinition[]): void {
     this.#refuseOnce(this.#opening !== undefined, 'Define events before the bus opens');
-    for (const definition of definitions) this.#definitions.set(definition.type, definition);
+    for (const definition of definitions) {
+      const known = this.#definitions.get(definition.type);
+      if (known !== undefined && !isSameSchema(known, definition)) throw invalid([twoDefinitions(definition)]);
+      this.#definitions.set(definition.type, definition);
+    }
   }
 
   /** Adds a handler. Before `start`; a group that runs takes no new ones, for it would pass over their earlier records. */
@@ -158,6 +165,7 @@ export class Bus {
 
   /** Checks routes and handlers, opens the transport, makes topics and schemas ready. Rejects with all problems at once. Idempotent. */
   open(): Promise<void> {
+    if (this.#opening === undefined && this.#closing !== undefined) return Promise.reject(this.#over('closed'));
     return (this.#opening ??= this.#open());
   }
 
@@ -171,16 +179,25 @@ export class Bus {
    * sent when the data does not match (`BUS_EVENT_INVALID`). Events of one key are stored in the order of these calls.
    */
   send<D extends EventDefinition>(definition: D, data: EventInput<D>, options?: SendOptions): Promise<Sent> {
-    if (this.#state !== 'new') return this.#producer.send(definition, data, options);
-    return this.open().then(() => this.#producer.send(definition, data, options));
+    if (this.#isOpen && this.#early === 0) return this.#producer.send(definition, data, options);
+    // Counted, so that in the moment of opening no later send goes before an earlier one.
+    this.#early++;
+    return this.open().then(() => {
+      this.#early--;
+      return this.#producer.send(definition, data, options);
+    });
   }
 
-  /** The kill switch of a handler in this process: its records wait, they are not skipped. */
+  /** The kill switch of a handler in this process: its records wait, they are not skipped. Also before `start`. Throws for an unknown id. */
   pause(handlerId: string): void {
+    this.#refuseUnknown(handlerId);
+    this.#paused.add(handlerId);
     for (const consumer of this.#consumers) consumer.pause(handlerId);
   }
 
   resume(handlerId: string): void {
+    this.#refuseUnknown(handlerId);
+    this.#paused.delete(handlerId);
     for (const consumer of this.#consumers) consumer.resume(handlerId);
   }
 
@@ -211,7 +228,8 @@ export class Bus {
     await this.transport.open();
     await this.#ensureTopics([...routes.values()].flat().map((route) => route.topic));
     await this.#prepare();
-    this.#state = 'open';
+    this.#isOpen = true;
+    if (this.#state === 'new') this.#state = 'open';
   }
 
   async #ensureTopics(topics: readonly string[]): Promise<void> {
@@ -235,9 +253,9 @@ export class Bus {
     const { handlers, problems } = this.#settleHandlers();
     if (problems.length > 0) throw invalid(problems);
     await this.#ensureTopics(handlers.flatMap(({ topic, group }) => [topic, deadLetterTopic(topic, group)]));
-    if (this.#stopping !== undefined)
-      throw new BusError('BUS_CLOSED', `Bus "${this.name}" was stopped and does not start again; make a new one.`);
+    if (this.#stopping !== undefined) throw this.#over('stopped');
     this.#consumers = this.#makeConsumers(handlers);
+    for (const id of this.#paused) for (const consumer of this.#consumers) consumer.pause(id);
     await Promise.all(this.#consumers.map((consumer) => consumer.start()));
     this.#state = 'started';
   }
@@ -251,10 +269,13 @@ export class Bus {
 
   async #close(): Promise<void> {
     await this.#opening?.catch(() => {});
-    await this.stop();
-    await this.#producer.close();
-    await this.transport.close();
-    this.#state = 'closed';
+    try {
+      await this.stop();
+    } finally {
+      await this.#producer.close();
+      await this.transport.close();
+      this.#state = 'closed';
+    }
   }
 
   #makeConsumers(handlers: readonly Handler[]): readonly Consumer[] {
@@ -274,16 +295,19 @@ export class Bus {
       const topic = this.#topicOf(definition, options);
       const place = [group, topic.name, definition.type, id].join('\n');
       problems.push(
-        ...found(topic.problem, wrongName('group', group), wrongPositive(`timeoutMs" of handler "${id}`, timeoutMs)),
+        ...found(
+          wrongId(id),
+          topic.problem,
+          wrongName('group', group),
+          wrongPositive(`timeoutMs" of handler "${id}`, timeoutMs),
+        ),
       );
       if (seen.has(place))
         problems.push(
           `BUS_HANDLER_DUPLICATE: two handlers of "${definition.type}" in group "${group}" have the id "${id}"; give one of them another "id".`,
         );
       if (!isSameSchema(this.#definitions.get(definition.type)!, definition))
-        problems.push(
-          `Handler "${id}" uses another definition of "${definition.type}" than the rest of this bus; share one constant.`,
-        );
+        problems.push(twoDefinitions(definition, id));
       seen.add(place);
       handlers.push({ id, definition, topic: topic.name, group, retry, timeoutMs, handle });
     }
@@ -308,6 +332,16 @@ export class Bus {
     }
     const name = fullTopic(this.#options.topicPrefix, base);
     return { name, problem: wrongName('topic', name) };
+  }
+
+  #refuseUnknown(handlerId: string): void {
+    const ids = this.#handlers.map(({ options }) => options.id);
+    if (!ids.includes(handlerId))
+      throw invalid([`No handler of bus "${this.name}" has the id "${handlerId}"; there are: ${ids.join(', ')}.`]);
+  }
+
+  #over(how: 'stopped' | 'closed'): BusError {
+    return new BusError('BUS_CLOSED', `Bus "${this.name}" was ${how} and does not start again; make a new one.`);
   }
 
   #refuseOnce(isLate: boolean, what: string): void {
@@ -362,6 +396,13 @@ function wrongOptions(options: BusOptions): readonly string[] {
   );
 }
 
+// It is a header of dead letters and a name in logs.
+function wrongId(id: unknown): string | undefined {
+  return typeof id === 'string' && /^\P{Cc}{1,200}$/u.test(id)
+    ? undefined
+    : `The id of a handler must be text of 1 to 200 characters, got ${JSON.stringify(id)}.`;
+}
+
 function wrongPositive(option: string, value: number | undefined): string | undefined {
   return value === undefined || (Number.isFinite(value) && value >= 1)
     ? undefined
@@ -381,6 +422,11 @@ function invalid(problems: readonly string[]): BusError {
     ? 'BUS_HANDLER_DUPLICATE'
     : 'BUS_CONFIG_INVALID';
   return new BusError(code, text, { details: { problems } });
+}
+
+function twoDefinitions({ type }: EventDefinition, handler?: string): string {
+  const who = handler === undefined ? 'Somebody' : `Handler "${handler}"`;
+  return `${who} uses another definition of "${type}" than the rest of this bus; share one constant.`;
 }
 
 function isSameSchema(one: EventDefinition, other: EventDefinition): boolean {

@@ -1,6 +1,6 @@
 /**
  * What becomes of a failed attempt. A policy is one pure function of the failure; chance is one of its arguments.
- * `NonRetryable` and `RetryAfter` thrown by a handler steer before the policy is asked.
+ * `NonRetryable` thrown by a handler goes before the policy; `RetryAfter` replaces the pause that the policy chose.
  */
 import type { Random } from './clock.js';
 import type { EventMetadata } from './envelope.js';
