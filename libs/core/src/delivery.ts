@@ -150,13 +150,13 @@ export class Attempt {
 
   /** `data` answers a value, or a promise of it when the record has to be decoded again. */
   run(data: () => unknown, around: readonly Around[]): void {
-    let answer: unknown;
+    let answer: Promise<unknown> | undefined;
     try {
-      answer = deliveries.run(this.context, start, this, data(), around);
+      answer = promised(deliveries.run(this.context, start, this, data(), around));
     } catch (error) {
       return this.#end({ status: 'failed', error });
     }
-    if (!isThenable(answer)) return this.#end(HANDLED);
+    if (answer === undefined) return this.#end(HANDLED);
     answer.then(
       () => this.#end(HANDLED),
       (error: unknown) => this.#end({ status: 'failed', error }),
@@ -194,12 +194,30 @@ export class Attempt {
 function start(attempt: Attempt, data: unknown, around: readonly Around[]): unknown {
   const { context, delivery } = attempt;
   if (around.length === 0 && !(data instanceof Promise)) return delivery.handler.handle(data, context);
-  const run = async () => void (await delivery.handler.handle(await data, context));
-  return around.reduceRight<() => Promise<void>>((next, wrap) => () => wrap(context, next), run)();
+  return wrapped(context, around, async () => void (await delivery.handler.handle(await data, context)));
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+async function wrapped(
+  context: DeliveryContext,
+  around: readonly Around[],
+  handle: () => Promise<void>,
+): Promise<void> {
+  let isCalled = false;
+  const innermost = () => {
+    isCalled = true;
+    return handle();
+  };
+  await around.reduceRight<() => Promise<void>>((next, wrap) => () => wrap(context, next), innermost)();
+  if (isCalled) return;
+  const text = `A function of option "around" did not call "next", so handler "${context.handler}" did not run.`;
+  throw new BusError('BUS_HANDLER_FAILED', text, { details: { handler: context.handler } });
+}
+
+// A handler may answer with a query that runs when it is awaited: whatever has a `then` is a promise, and may throw there.
+function promised(value: unknown): Promise<unknown> | undefined {
+  if (value instanceof Promise) return value;
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined;
+  return typeof (value as { readonly then?: unknown }).then === 'function' ? Promise.resolve(value) : undefined;
 }
 
 const HANDLED: AttemptOutcome = { status: 'handled' };
