@@ -37,11 +37,13 @@ export function resolveRoutes(
       );
       continue;
     }
-    for (const [base, options] of Object.entries(topics))
-      problems.push(...wrongRoute(definition, base, options, prefix));
+    const entries = Object.entries(topics ?? {});
+    const wrong = entries.flatMap(([base, options]) => wrongRoute(definition, base, options, prefix));
+    problems.push(...wrong);
+    if (wrong.length > 0) continue;
     resolved.set(
       type,
-      Object.entries(topics).map(([base, options]) => route(base, options, prefix)),
+      entries.map(([base, options]) => route(base, options, prefix)),
     );
   }
   return { routes: resolved, problems };
@@ -65,12 +67,22 @@ function route(base: string, { keyField, enabled = true }: RouteOptions, prefix:
 function wrongRoute(
   definition: EventDefinition,
   base: string,
-  { keyField }: RouteOptions,
+  options: RouteOptions,
   prefix: string | undefined,
 ): string[] {
   const problems: string[] = [];
   const name = wrongName('topic', fullTopic(prefix, base));
   if (name !== undefined) problems.push(name);
+  const where = `The route of "${definition.type}" to "${base}"`;
+  if (typeof options !== 'object' || options === null) return [...problems, `${where} must be an object; write {}.`];
+  // Routes are often read from a file or a variable: a word that is not understood would be an event without its order.
+  for (const option of Object.keys(options)) {
+    if (option !== 'keyField' && option !== 'enabled')
+      problems.push(`${where} has the unknown option "${option}"; write "keyField" or "enabled".`);
+  }
+  const { keyField, enabled } = options;
+  if (!['undefined', 'boolean', 'function'].includes(typeof enabled))
+    problems.push(`${where} has "enabled": ${JSON.stringify(enabled)}; write true, false or a function.`);
   try {
     if (keyField !== undefined) definition.key(keyField);
   } catch (error) {
