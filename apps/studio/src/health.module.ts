@@ -1,5 +1,6 @@
 import { Controller, Get, Module } from '@nestjs/common';
-import { HealthCheckService, HealthIndicatorService, TerminusModule } from '@nestjs/terminus';
+import { HealthCheck, HealthCheckService, HealthIndicatorService, TerminusModule } from '@nestjs/terminus';
+import { EventBusHealthIndicator } from '@event-bus/nest/terminus';
 import { CoursesModule } from './courses.module.js';
 import { CourseStore } from './course-store.js';
 
@@ -8,21 +9,35 @@ export class HealthController {
   constructor(
     private readonly health: HealthCheckService,
     private readonly indicator: HealthIndicatorService,
+    private readonly bus: EventBusHealthIndicator,
     private readonly store: CourseStore,
   ) {}
 
-  /** Whether this process should be replaced. */
+  /** Down when only a restart helps. */
   @Get('live')
+  @HealthCheck()
   live() {
-    return this.health.check([]);
+    return this.health.check([() => this.bus.live('bus')]);
   }
 
-  /** Whether this process can do its work now. */
+  /** Down while this process cannot do its work. */
   @Get('ready')
+  @HealthCheck()
   ready() {
-    return this.health.check([() => this.indicator.check('database').attempt(() => this.store.ping())]);
+    return this.health.check([
+      () => this.bus.ready('bus'),
+      () =>
+        this.indicator
+          .check('database')
+          .attempt(() => this.store.ping())
+          .withTimeout(2_000),
+    ]);
   }
 }
 
-@Module({ imports: [TerminusModule, CoursesModule], controllers: [HealthController] })
+@Module({
+  imports: [TerminusModule, CoursesModule],
+  controllers: [HealthController],
+  providers: [EventBusHealthIndicator],
+})
 export class HealthModule {}
