@@ -49,15 +49,20 @@ function compile(schema: unknown, options: Pick<CompileOptions, 'wrapUnions'>): 
 }
 
 function guarded(schema: unknown, options: CompileOptions): Type | undefined {
-  if (schema === 'long') return new ExactLong();
+  if (schema === 'long') return longOf(options, false);
   if (Array.isArray(schema)) return isNullable(schema) ? new Nullable(schema, options) : undefined;
   if (typeof schema !== 'object' || schema === null) return undefined;
   const { type, bigint } = schema as { type?: unknown; bigint?: unknown };
-  if (type === 'long') return bigint === true ? new BigLong() : new ExactLong();
+  if (type === 'long') return longOf(options, bigint === true);
   if (type === 'array') return new GuardedArray(schema, options);
   if (type === 'map') return new GuardedMap(schema, options);
   if (type === 'record') return new PlainRecord(schema, options);
   return undefined;
+}
+
+/** One for all longs of a schema: each type that is made costs functions made from text. */
+function longOf({ registry }: CompileOptions, isBig: boolean): Type {
+  return (registry[isBig ? 'long bigint' : 'long'] ??= isBig ? new BigLong() : new ExactLong()) as Type;
 }
 
 const isNullable = (union: readonly unknown[]) => union.length === 2 && union[0] === 'null';

@@ -113,14 +113,15 @@ test.each<[string, unknown]>([
   ['forty records in each other for one byte', chain(40)],
   ['twenty nulls', record(Array.from({ length: 20 }, (_, i) => ({ name: `f${i}`, type: 'null' })))],
   [
-    'too many records',
+    'too many types',
     record(
-      Array.from({ length: 501 }, (_, i) => ({
+      Array.from({ length: 200 }, (_, i) => ({
         name: `f${i}`,
         type: { type: 'record', name: `R${i}`, fields: [{ name: 'a', type: 'long' }] },
       })),
     ),
   ],
+  ['too many fields', record(Array.from({ length: 2_001 }, (_, i) => ({ name: `f${i}`, type: 'long' })))],
   ['a record without fields', { type: 'record', name: 'R' }],
   ['a type without a name', { type: 'enum', symbols: ['A'] }],
   ['a part that is null', record([{ name: 'a', type: null }])],

@@ -19,7 +19,7 @@ export function writerSchema(text: string, options: { readonly defaults?: boolea
   if (text.length > MAX_TEXT) throw refused(`it is longer than ${MAX_TEXT} characters`);
   const records: Records = new Map();
   const parsed = parse(text);
-  const schema = copy(parsed, '', 1, { records, defaults: options.defaults === true });
+  const schema = copy(parsed, '', 1, { records, defaults: options.defaults === true, types: 0, fields: 0 });
   const sizes: Sizes = new Map();
   for (const name of records.keys()) checkSize(name, records, sizes);
   return { name: isRecord(parsed) ? fullName(parsed, '') : undefined, schema };
@@ -32,8 +32,9 @@ export function avscName(name: string): string {
 
 export const MAX_TEXT = 256 * 1024;
 const MAX_LEVELS = 64;
-// Each costs functions made from text, 0.1 ms together.
-const MAX_RECORDS = 500;
+// avsc makes functions from text for each: half a second of compiling is where these end.
+const MAX_TYPES = 200;
+const MAX_FIELDS = 2_000;
 // Parts of a value that one of its bytes may stand for. Without a bound a few records that hold each other twice take years to read.
 const MAX_PARTS_PER_BYTE = 16;
 
@@ -46,6 +47,9 @@ interface Field {
 interface Copying {
   readonly records: Records;
   readonly defaults: boolean;
+  /** Records, enums, fixed, lists and maps so far. */
+  types: number;
+  fields: number;
 }
 type Sizes = Map<string, Size | 'open'>;
 interface Size {
@@ -68,6 +72,8 @@ function copy(schema: unknown, namespace: string, level: number, copying: Copyin
   if (Array.isArray(schema)) return schema.map((branch) => copy(branch, namespace, level + 1, copying));
   if (typeof schema !== 'object' || schema === null) throw refused('a part of it is no schema');
   const attributes = schema as Attributes;
+  if (BUILT.has(attributes['type']) && ++copying.types > MAX_TYPES)
+    throw refused(`it has more than ${MAX_TYPES} types`);
   switch (attributes['type']) {
     case 'array':
       return { type: 'array', items: copy(attributes['items'], namespace, level + 1, copying) };
@@ -92,8 +98,8 @@ function copyRecord(record: Attributes, namespace: string, level: number, copyin
   const { records, defaults } = copying;
   const fields: Field[] = [];
   records.set(avscFullName(name), fields);
-  if (records.size > MAX_RECORDS) throw refused(`it has more than ${MAX_RECORDS} records`);
   for (const field of record['fields'] as readonly Attributes[]) {
+    if (++copying.fields > MAX_FIELDS) throw refused(`it has more than ${MAX_FIELDS} fields`);
     const fieldName = field?.['name'];
     // Names that every object has: they change objects, or what avsc believes about a field.
     if (typeof fieldName !== 'string' || fieldName in Object.prototype) throw refused('a field has a bad name');
@@ -154,5 +160,7 @@ function sizeOf(type: unknown, records: Records, sizes: Sizes): Size {
 }
 
 export const PRIMITIVES = new Set(['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes', 'string']);
+
+const BUILT = new Set<unknown>(['array', 'map', 'enum', 'fixed', 'record']);
 
 const refused = (why: string, cause?: unknown) => unreadable('unusable-schema', { why }, cause);
