@@ -35,7 +35,7 @@ export class SendPipe {
     const place = `${topic}\n${partition}`;
     let line = this.#lines.get(place);
     if (line === undefined)
-      this.#lines.set(place, (line = { topic, partition, waiting: new Fifo(), retries: 0, pausedUntil: 0 }));
+      this.#lines.set(place, (line = { topic, partition, waiting: new Fifo(), retries: 0, alone: 0, pausedUntil: 0 }));
     line.waiting.push(entry);
     this.#schedule(0);
     this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS).unref();
@@ -91,10 +91,12 @@ export class SendPipe {
       const entries: Entry[] = [];
       for (let head = line.waiting.peek(); head !== undefined; head = line.waiting.peek()) {
         if (records > 0 && (records >= MAX_RECORDS || bytes + head.bytes > MAX_BYTES)) break;
+        if (line.alone > 0 && entries.length > 0) break;
         records++;
         bytes += head.bytes;
         entries.push(line.waiting.shift()!);
       }
+      if (line.alone > 0 && entries.length > 0) line.alone--;
       if (entries.length > 0) taken.push({ line, entries });
       if (records >= MAX_RECORDS || bytes >= MAX_BYTES) break;
     }
@@ -117,12 +119,18 @@ export class SendPipe {
     }
     const isDoubt = outcome.status === 'unknown';
     for (const entry of entries) entry.isInDoubt ||= isDoubt;
-    if (!isDoubt && !outcome.error.retryable)
-      return void entries.forEach((entry) => entry.settle(lastWord(entry, outcome.error)));
+    if (!isDoubt && !outcome.error.retryable) return this.#refused(line, entries, outcome.error);
     // Before anything newer of this partition.
     line.waiting.unshift(entries);
     line.pausedUntil = performance.now() + Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** line.retries++);
     line.error = outcome.error;
+  }
+
+  /** One record that is too large, say, refuses its whole batch: sent one by one, only what is refused alone is refused. */
+  #refused(line: Line, entries: readonly Entry[], error: BusError): void {
+    if (entries.length === 1) return entries[0]!.settle(lastWord(entries[0]!, error));
+    line.alone = entries.length;
+    line.waiting.unshift(entries);
   }
 
   #expire(): void {
@@ -155,6 +163,8 @@ interface Line {
   readonly partition: number;
   readonly waiting: Fifo<Entry>;
   retries: number;
+  /** So many of the next records are sent one by one. */
+  alone: number;
   pausedUntil: number;
   error?: BusError;
 }
