@@ -11,7 +11,7 @@ import {
   type PublishOutcome,
   type Transport,
 } from '@event-bus/core';
-import { partitionOf } from '@event-bus/core/internal';
+import { countOf, partitionOf, rangesOf } from '@event-bus/core/internal';
 import type { TopicRow } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
 import { encodeFrames, recordBytes } from './frame.js';
@@ -20,7 +20,6 @@ import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
 import { offsetOf, positionText } from './position.js';
 import { readRange, seekOffset } from './reading.js';
 import { Janitor } from './retention.js';
-import { countOf, rangesOf } from '@event-bus/core/internal';
 import { schemaStore } from './schema-store.js';
 import { GroupSubscription } from './subscription.js';
 

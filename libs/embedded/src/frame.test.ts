@@ -50,17 +50,35 @@ describe('a frame', () => {
     const seed = placeSeed(partitionSeed('abcdefgh', 1, 2), 7);
     const [frame] = sealed([{ key: null, value: Buffer.from('value'), headers: [] }], seed);
     expect(openFrame(frame!, seed)).toBeDefined();
-    for (let length = 0; length < frame!.length; length++) expect(openFrame(frame!.subarray(0, length), seed)).toBeUndefined();
+    for (let length = 0; length < frame!.length; length++)
+      expect(openFrame(frame!.subarray(0, length), seed)).toBeUndefined();
     expect(openFrame(frame!, placeSeed(partitionSeed('abcdefgh', 1, 2), 8))).toBeUndefined();
     expect(openFrame(frame!, placeSeed(partitionSeed('abcdefgh', 1, 3), 7))).toBeUndefined();
     expect(openFrame(frame!, placeSeed(partitionSeed('abcdefgi', 1, 2), 7))).toBeUndefined();
   });
 
   it('tells header names with line feeds apart', () => {
-    const one: BusRecord = { key: null, value: null, headers: [['a\nb', Buffer.from('1')], ['c', Buffer.from('2')]] };
-    const other: BusRecord = { key: null, value: null, headers: [['a', Buffer.from('1')], ['b\nc', Buffer.from('2')]] };
+    const one: BusRecord = {
+      key: null,
+      value: null,
+      headers: [
+        ['a\nb', Buffer.from('1')],
+        ['c', Buffer.from('2')],
+      ],
+    };
+    const other: BusRecord = {
+      key: null,
+      value: null,
+      headers: [
+        ['a', Buffer.from('1')],
+        ['b\nc', Buffer.from('2')],
+      ],
+    };
     const names = sealed([one, other], 1).map((frame) => openFrame(frame, 1)!.headers.map(([name]) => name));
-    expect(names).toEqual([['a\nb', 'c'], ['a', 'b\nc']]);
+    expect(names).toEqual([
+      ['a\nb', 'c'],
+      ['a', 'b\nc'],
+    ]);
   });
 
   it('does not change when the record it was made of does', () => {
@@ -73,7 +91,9 @@ describe('a frame', () => {
 
 describe('recordBytes', () => {
   it('counts key, value and headers', () => {
-    expect(recordBytes({ key: Buffer.from('ab'), value: Buffer.from('cde'), headers: [['name', Buffer.from('x')]] })).toBe(10);
+    expect(
+      recordBytes({ key: Buffer.from('ab'), value: Buffer.from('cde'), headers: [['name', Buffer.from('x')]] }),
+    ).toBe(10);
     expect(recordBytes({ key: null, value: null, headers: [] })).toBe(0);
   });
 });

@@ -140,7 +140,7 @@ function readNames(frame: Buffer, end: number): readonly string[] {
   const { block } = lastRead;
   if (frame.compare(block, 0, block.length, NAMES_AT, end) === 0) return lastRead.names;
   const names: string[] = [];
-  for (let at = NAMES_AT; at < end; ) {
+  for (let at = NAMES_AT; at < end;) {
     const from = at + 4;
     at = from + uint32At(frame, at);
     names.push(frame.toString('utf8', from, at));

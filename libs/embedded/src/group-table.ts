@@ -7,10 +7,10 @@
  *                                             └── owner dead or past its deadline ──────────────▶ free
  */
 import type { StartPosition } from '@event-bus/core';
+import { mergeRanges, rangesOf, rangesOfOffsets, runsOf, type Range } from '@event-bus/core/internal';
 import type { MemberRow, PositionRow, TopicRow } from './databases.js';
 import type { Environment } from './environment.js';
 import { isAlive, machineTime, type ProcessIdentity } from './machine.js';
-import { mergeRanges, rangesOf, rangesOfOffsets, runsOf, type Range } from '@event-bus/core/internal';
 import { sharePartitions } from './shares.js';
 
 export interface PartitionId {

@@ -15,9 +15,15 @@ afterEach(() => environment.release());
 
 const write = <T>(run: () => T) => environment.writer.write(run, { deadlineMs: 5_000 });
 const append = (partition: number, values: readonly string[], time: number) =>
-  write(() => encodeFrames(values.map((value) => ({ key: null, value: Buffer.from(value), headers: [] }))).map((frame) => environment.log.append(1, partition, frame, time)));
-const read = (partition: number, from: number, limits = WIDE) => environment.snapshot(() => environment.log.read('course', 1, partition, from, Infinity, limits));
-const texts = (partition: number, from = 0) => read(partition, from).records.map(({ value }) => Buffer.from(value!).toString());
+  write(() =>
+    encodeFrames(values.map((value) => ({ key: null, value: Buffer.from(value), headers: [] }))).map((frame) =>
+      environment.log.append(1, partition, frame, time),
+    ),
+  );
+const read = (partition: number, from: number, limits = WIDE) =>
+  environment.snapshot(() => environment.log.read('course', 1, partition, from, Infinity, limits));
+const texts = (partition: number, from = 0) =>
+  read(partition, from).records.map(({ value }) => Buffer.from(value!).toString());
 
 describe('the log', () => {
   it('counts offsets from 0 in each partition', async () => {
@@ -72,7 +78,13 @@ describe('the log', () => {
 
   it('does not serve a right record in a wrong place', async () => {
     await append(0, ['a', 'b'], 1);
-    await write(() => void environment.databases.log.put(logKey(1, 0, 1), Buffer.from(environment.databases.log.get(logKey(1, 0, 0))!)));
+    await write(
+      () =>
+        void environment.databases.log.put(
+          logKey(1, 0, 1),
+          Buffer.from(environment.databases.log.get(logKey(1, 0, 0))!),
+        ),
+    );
     expect(read(0, 1).records[0]!.headers[0]![0]).toBe(CORRUPT_RECORD);
   });
 
@@ -82,26 +94,34 @@ describe('the log', () => {
     await write(() => void environment.databases.log.remove(logKey(1, 0, 3)));
     const slice = read(0, 0);
     expect(slice.records).toHaveLength(2);
-    expect(slice.lost.map(({ from, to }) => [from, to])).toEqual([[0, 2], [3, 4]]);
+    expect(slice.lost.map(({ from, to }) => [from, to])).toEqual([
+      [0, 2],
+      [3, 4],
+    ]);
     expect(slice.next).toBe(5);
   });
 
   it('finds the first record of any time, whatever was appended and trimmed', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.nat(9_000), { minLength: 1, maxLength: 30 }), fc.nat(9_500), fc.nat(30), async (steps, time, trimmed) => {
-        await write(() => environment.log.trim(1, 0, Infinity, 1_000_000));
-        const start = environment.snapshot(() => environment.log.ends(1, 0));
-        const times: number[] = [];
-        for (const step of steps) {
-          times.push(Math.max(step, times.at(-1) ?? start.time));
-          await append(0, ['x'], step);
-        }
-        await write(() => environment.log.trim(1, 0, start.next + trimmed, 1_000_000));
-        const first = environment.snapshot(() => environment.log.ends(1, 0)).first;
-        const found = times.findIndex((each, i) => each >= time && start.next + i >= first);
-        const expected = found === -1 ? start.next + times.length : start.next + found;
-        expect(environment.snapshot(() => environment.log.offsetAt(1, 0, time))).toBe(expected);
-      }),
+      fc.asyncProperty(
+        fc.array(fc.nat(9_000), { minLength: 1, maxLength: 30 }),
+        fc.nat(9_500),
+        fc.nat(30),
+        async (steps, time, trimmed) => {
+          await write(() => environment.log.trim(1, 0, Infinity, 1_000_000));
+          const start = environment.snapshot(() => environment.log.ends(1, 0));
+          const times: number[] = [];
+          for (const step of steps) {
+            times.push(Math.max(step, times.at(-1) ?? start.time));
+            await append(0, ['x'], step);
+          }
+          await write(() => environment.log.trim(1, 0, start.next + trimmed, 1_000_000));
+          const first = environment.snapshot(() => environment.log.ends(1, 0)).first;
+          const found = times.findIndex((each, i) => each >= time && start.next + i >= first);
+          const expected = found === -1 ? start.next + times.length : start.next + found;
+          expect(environment.snapshot(() => environment.log.offsetAt(1, 0, time))).toBe(expected);
+        },
+      ),
       { numRuns: 40 },
     );
   });

@@ -183,7 +183,8 @@ export class Log {
   #stored(topic: string, partition: number, at: number, frame: Frame, seed: number): StoredRecord {
     const opened = openFrame(frame, placeSeed(seed, at));
     const offset = positionText(this.epoch, at);
-    if (opened === undefined) return { topic, partition, offset, timestamp: 0, key: null, value: frame, headers: [[CORRUPT_RECORD, CRC]] };
+    if (opened === undefined)
+      return { topic, partition, offset, timestamp: 0, key: null, value: frame, headers: [[CORRUPT_RECORD, CRC]] };
     const { time, key, value, headers } = opened;
     return { topic, partition, offset, timestamp: time, key, value, headers };
   }

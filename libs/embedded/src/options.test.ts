@@ -3,11 +3,20 @@ import { checkOptions, retentionOf } from './options.js';
 
 describe('checkOptions', () => {
   it('fills in the defaults', () => {
-    expect(checkOptions({ path: '/data' })).toMatchObject({ partitions: 8, maxBytes: 10 * 2 ** 30, retention: { unread: 'keep' } });
+    expect(checkOptions({ path: '/data' })).toMatchObject({
+      partitions: 8,
+      maxBytes: 10 * 2 ** 30,
+      retention: { unread: 'keep' },
+    });
   });
 
   it('reports everything that is wrong at once', () => {
-    const wrong = { partitions: 0, maxBytes: -1, keepFreeBytes: 1.5, retention: { ageMs: 0, unread: 'maybe' as 'keep' } };
+    const wrong = {
+      partitions: 0,
+      maxBytes: -1,
+      keepFreeBytes: 1.5,
+      retention: { ageMs: 0, unread: 'maybe' as 'keep' },
+    };
     try {
       checkOptions(wrong);
       expect.unreachable();
@@ -25,7 +34,11 @@ describe('checkOptions', () => {
   });
 
   it('takes the rules of a topic over the general ones', () => {
-    const settings = checkOptions({ path: '/data', retention: { bytes: 100 }, topics: { course: { retention: { unread: 'drop' } } } });
+    const settings = checkOptions({
+      path: '/data',
+      retention: { bytes: 100 },
+      topics: { course: { retention: { unread: 'drop' } } },
+    });
     expect(retentionOf(settings, 'course')).toMatchObject({ bytes: 100, unread: 'drop' });
     expect(retentionOf(settings, 'other')).toMatchObject({ bytes: 100, unread: 'keep' });
   });

@@ -11,7 +11,10 @@ describe('a position', () => {
     expect(() => offsetOf('abcd1234', 'zzzz1234.17')).toThrow(expect.objectContaining({ code: 'BUS_DATA_LOSS' }));
   });
 
-  it.each(['', '17', 'abcd1234.', 'abcd1234.-1', 'abcd1234.01', 'abcd1234.1e3', 'abcd1234.1 ', 'latest'])('%j is none', (text) => {
-    expect(() => offsetOf('abcd1234', text)).toThrow(expect.objectContaining({ code: 'BUS_CONFIG_INVALID' }));
-  });
+  it.each(['', '17', 'abcd1234.', 'abcd1234.-1', 'abcd1234.01', 'abcd1234.1e3', 'abcd1234.1 ', 'latest'])(
+    '%j is none',
+    (text) => {
+      expect(() => offsetOf('abcd1234', text)).toThrow(expect.objectContaining({ code: 'BUS_CONFIG_INVALID' }));
+    },
+  );
 });

@@ -16,7 +16,9 @@ describe('refuseNetworkFileSystem', () => {
     [0x65735546, 'FUSE'],
     [0x01021997, '9p'],
   ])('refuses type %s, %s', (type, name) => {
-    expect(() => refuseNetworkFileSystem('/data', type)).toThrow(expect.objectContaining({ code: 'BUS_TRANSPORT_REFUSED', message: expect.stringContaining(name) }));
+    expect(() => refuseNetworkFileSystem('/data', type)).toThrow(
+      expect.objectContaining({ code: 'BUS_TRANSPORT_REFUSED', message: expect.stringContaining(name) }),
+    );
   });
 
   it('takes the file system of this test', () => {
@@ -29,7 +31,11 @@ describe('a data file that was cut', () => {
     const log = embedded({ path });
     await log.open();
     await log.ensureTopic('course');
-    for (let i = 0; i < 5; i++) await log.publish('course', Array.from({ length: 1_000 }, () => ({ key: null, value: Buffer.alloc(400), headers: [] })));
+    for (let i = 0; i < 5; i++)
+      await log.publish(
+        'course',
+        Array.from({ length: 1_000 }, () => ({ key: null, value: Buffer.alloc(400), headers: [] })),
+      );
     await log.close();
     refuseCutFile(path);
 
@@ -37,7 +43,10 @@ describe('a data file that was cut', () => {
     truncateSync(file, Math.floor(statSync(file).size / 2));
 
     const again = embedded({ path });
-    await expect(again.open()).rejects.toMatchObject({ code: 'BUS_DATA_LOSS', message: expect.stringContaining('Restore a backup') });
+    await expect(again.open()).rejects.toMatchObject({
+      code: 'BUS_DATA_LOSS',
+      message: expect.stringContaining('Restore a backup'),
+    });
     await again.close();
   });
 

@@ -28,7 +28,9 @@ describe('the schema store of a log', () => {
 
   it('gives one id when many ask at once', async () => {
     const store = schemaStore(() => environment);
-    expect(new Set(await Promise.all(Array.from({ length: 10 }, () => store.id('s', '"bytes"'))))).toEqual(new Set([1]));
+    expect(new Set(await Promise.all(Array.from({ length: 10 }, () => store.id('s', '"bytes"'))))).toEqual(
+      new Set([1]),
+    );
   });
 
   it('takes texts longer than a key may be', async () => {
@@ -45,6 +47,8 @@ describe('the schema store of a log', () => {
   });
 
   it('says that the log is not open', () => {
-    expect(() => schemaStore(() => undefined).byId(1)).toThrow(expect.objectContaining({ code: 'BUS_REGISTRY_UNAVAILABLE' }));
+    expect(() => schemaStore(() => undefined).byId(1)).toThrow(
+      expect.objectContaining({ code: 'BUS_REGISTRY_UNAVAILABLE' }),
+    );
   });
 });

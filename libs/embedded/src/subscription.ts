@@ -17,6 +17,7 @@ import type {
   SubscriptionStatus,
   TopicPartition,
 } from '@event-bus/core';
+import type { Range } from '@event-bus/core/internal';
 import type { TopicRow } from './databases.js';
 import type { Environment } from './environment.js';
 import {
@@ -30,7 +31,6 @@ import {
 import type { LostOffsets } from './log.js';
 import { machineTime, thisProcess } from './machine.js';
 import { offsetOf, positionText } from './position.js';
-import type { Range } from '@event-bus/core/internal';
 
 export interface SubscriptionSetup {
   readonly environment: Environment;
