@@ -24,6 +24,7 @@ export default defineConfig({
             'apps/*/src/**/*.test.ts',
             'test/imports/**/*.test.ts',
             'test/docs/**/*.test.ts',
+            'scripts/**/*.test.mjs',
           ],
           testTimeout: 20_000,
         },
