@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { VITEST, nestFolder, run } from './nest-folder.js';
+import { VITEST, buildNest, nestFolder, run } from './nest-folder.js';
 import { VERSIONS, type Version } from './versions.js';
+
+beforeAll(buildNest, 300_000);
 
 describe.each(Object.keys(VERSIONS) as Version[])('libs/nest on Nest %s', (version) => {
   let folder: string;
@@ -33,14 +35,12 @@ describe.each(Object.keys(VERSIONS) as Version[])('libs/nest on Nest %s', (versi
     expect(failed, output.slice(-2_000)).toEqual([]);
     expect(code).toBe(0);
     console.log(`Nest ${version}: ${results.numPassedTests} cases passed, ${results.numPendingTests} skipped`);
-    expect(results.numPassedTests).toBeGreaterThan(60);
+    expect(results.numPassedTests).toBeGreaterThan(150);
   });
 
   it('loads as built, in plain Node', async () => {
     const { code, output } = await run(folder, process.execPath, ['--input-type=module', '--eval', LOAD]);
-    expect(output).toContain(
-      `common ${VERSIONS[version].core}: EventBusModule OnEventBus EventBusHealthIndicator EventBusTest EventBusStrategy`,
-    );
+    expect(output.trim()).toBe('EventBusModule OnEventBus EventBusHealthIndicator EventBusTest EventBusStrategy');
     expect(code).toBe(0);
   });
 });
@@ -59,11 +59,9 @@ interface Results {
 }
 
 const LOAD = `
-import { createRequire } from 'node:module';
 const { EventBusModule, OnEventBus } = await import('@event-bus/nest');
 const { EventBusHealthIndicator } = await import('@event-bus/nest/terminus');
 const { EventBusTest } = await import('@event-bus/nest/testing');
 const { EventBusStrategy } = await import('@event-bus/nest/microservices');
-const common = createRequire(import.meta.resolve('@event-bus/nest'))('@nestjs/common/package.json').version;
-console.log('common ' + common + ': ' + [EventBusModule, OnEventBus, EventBusHealthIndicator, EventBusTest, EventBusStrategy].map(({ name }) => name).join(' '));
+console.log([EventBusModule, OnEventBus, EventBusHealthIndicator, EventBusTest, EventBusStrategy].map(({ name }) => name).join(' '));
 `;

@@ -132,6 +132,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
   }
 
   async #prepare(): Promise<void> {
+    this.log.hear();
     const { discovery, external } = this.#nest;
     const all = findHandlers(discovery, external);
     const features = instancesOf(discovery, EventBusFeature);

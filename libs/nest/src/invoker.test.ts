@@ -131,10 +131,20 @@ describe.each(HOSTS)('a handler among the %s', (kind) => {
 
     expect(await nest.deliver('CourseView.changed')).toEqual({ ok: true });
     expect(steps).toEqual([
-      ...['guard application', 'guard class', 'guard method'],
-      ...['before application', 'before class', 'before method'],
-      ...['pipe application', 'pipe class', 'pipe method', 'pipe parameter', 'handler'],
-      ...['after method', 'after class', 'after application'],
+      'guard application',
+      'guard class',
+      'guard method',
+      'before application',
+      'before class',
+      'before method',
+      'pipe application',
+      'pipe class',
+      'pipe method',
+      'pipe parameter',
+      'handler',
+      'after method',
+      'after class',
+      'after application',
     ]);
   });
 

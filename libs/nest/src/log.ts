@@ -10,16 +10,21 @@ import { filterErrorOf } from './failure.js';
 type Level = 'debug' | 'log' | 'warn' | 'error';
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Writes the lines of one bus until it is closed. */
+/** Writes the lines of one bus. It hears the facts of the bus from `hear` until it is closed. */
 export class EventBusLog {
   readonly #logger: Logger;
   readonly #repeats: Repeats;
-  readonly #stops: readonly (() => void)[];
+  readonly #identity: BusIdentity;
+  #stops: readonly (() => void)[] = [];
 
   constructor(identity: BusIdentity, clock: Clock) {
     this.#logger = new Logger(identity.bus === 'default' ? 'EventBus' : `EventBus(${identity.bus})`);
     this.#repeats = new Repeats(clock, (level, text, fields) => this.#write(level, text, fields));
-    this.#stops = this.#facts(identity);
+    this.#identity = identity;
+  }
+
+  hear(): void {
+    if (this.#stops.length === 0) this.#stops = this.#facts(this.#identity);
   }
 
   handlerFound(fields: { handler: string; event_type: string; topic: string; group: string }): void {
@@ -54,6 +59,7 @@ export class EventBusLog {
 
   close(): void {
     for (const stop of this.#stops) stop();
+    this.#stops = [];
     this.#repeats.close();
   }
 
@@ -219,9 +225,8 @@ function printable(fields: Fields): Fields {
 
 function escaped(text: string): string {
   const bounded = text.length > TEXT_LIMIT ? `${text.slice(0, TEXT_LIMIT)}…` : text;
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   return bounded.replace(
-    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    /[\p{Cc}\u2028\u2029]/gu,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }

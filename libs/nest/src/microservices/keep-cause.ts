@@ -15,7 +15,9 @@ export class KeepCause extends BaseExceptionFilter implements RpcExceptionFilter
 
   override catch(error: unknown, host: ArgumentsHost): Observable<never> {
     if (isEventBusContext(host)) return throwError(() => error);
+    // oxlint-disable-next-line promise/valid-params -- filters are no promises
     if (host.getType() === 'rpc') return this.#rpc.catch(error as never, host) as Observable<never>;
+    // oxlint-disable-next-line promise/valid-params
     return super.catch(error, host) as never;
   }
 }
