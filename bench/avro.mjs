@@ -99,13 +99,13 @@ function table(title, rows) {
   console.log();
 }
 
-/** The best of several rounds: what else runs on the machine only ever adds. */
+/** The best of many short rounds: what else runs on the machine only ever adds. */
 function fastest(run) {
   let best = Infinity;
-  for (let round = 0; round < 7; round++) {
+  for (let round = 0; round < 150; round++) {
     const start = process.hrtime.bigint();
-    for (let i = 0; i < 100_000; i++) run();
-    best = Math.min(best, Number(process.hrtime.bigint() - start) / 100_000);
+    for (let i = 0; i < 5_000; i++) run();
+    best = Math.min(best, Number(process.hrtime.bigint() - start) / 5_000);
   }
   return best;
 }

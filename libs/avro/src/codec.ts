@@ -93,7 +93,7 @@ export function avroCodec(options: AvroCodecOptions): Codec {
 
   async function writtenKey(key: EventKey, topic: string): Promise<KeyPlan> {
     const { schema, read } = key;
-    return { ...(await written(subjectOf(topic, String(schema.type), 'key'), schema, compileOwn(schema))), read };
+    return { ...(await written(subjectOf(topic, schema.type as string, 'key'), schema, compileOwn(schema))), read };
   }
 
   function subjectOf(topic: string, record: string, part: 'value' | 'key'): string {

@@ -65,7 +65,7 @@ test('other headers are text, the last of a name wins, and none becomes a protot
   expect({ ...headers }).toStrictEqual({ a: '2', toString: 'mine' });
 });
 
-test.each<[string, readonly (readonly [string, string | Buffer])[], string]>([
+test.each<[string, readonly (readonly [string, string | Uint8Array])[], string]>([
   ['without an id', HONEST.filter(([name]) => name !== 'ce_id'), 'no-id'],
   [
     'with an empty id',
@@ -161,7 +161,7 @@ test('ten thousand random headers never crash the reader', () => {
   );
 });
 
-function record(headers: readonly (readonly [string, string | Buffer])[]): BusRecord {
+function record(headers: readonly (readonly [string, string | Uint8Array])[]): BusRecord {
   return {
     key: null,
     value: null,

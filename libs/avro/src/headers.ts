@@ -8,14 +8,19 @@ import { unreadable, unwritable } from './reasons.js';
 
 export interface HeaderWriter {
   /** The ten metadata headers, then `extra`. The id and the time arrive as bytes: they differ in every record. */
-  write(metadata: EventMetadata, id: Uint8Array, time: Uint8Array, extra: readonly Header[]): readonly Header[];
+  readonly write: (
+    metadata: EventMetadata,
+    id: Uint8Array,
+    time: Uint8Array,
+    extra: readonly Header[],
+  ) => readonly Header[];
 }
 
 export interface HeaderReader {
   /** The event type alone. Never throws. */
-  eventType(record: BusRecord): string | undefined;
+  readonly eventType: (record: BusRecord) => string | undefined;
   /** Throws `BUS_DECODE_FAILED`: no id, no type, a metadata header twice or not UTF-8, more headers than the limits. */
-  metadata(record: BusRecord): RecordMetadata;
+  readonly metadata: (record: BusRecord) => RecordMetadata;
 }
 
 /** The bytes of headers in their pairs are shared between records: nobody may change them. */
@@ -192,7 +197,7 @@ function storedTime(record: BusRecord & { readonly timestamp?: number }): string
  * what is not UTF-8. Bounded: 256 places, and only texts of up to 256 bytes stay.
  */
 function repeatedTexts(): (value: Uint8Array) => string | undefined {
-  const places: { readonly bytes: Uint8Array; readonly text: string }[] = new Array(256);
+  const places: ({ readonly bytes: Uint8Array; readonly text: string } | undefined)[] = Array.from({ length: 256 });
   return (value) => {
     const size = value.length;
     if (size === 0 || size > 256) return isUtf8(value) ? asBuffer(value).toString() : undefined;

@@ -181,7 +181,7 @@ export function httpRegistry(
     });
   }
 
-  return { byId, id, close: client.close };
+  return { byId, id, close: () => client.close() };
 }
 
 /** What an id stands for: a text, or why it cannot be used. Neither ever changes. */
