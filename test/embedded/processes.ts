@@ -30,8 +30,13 @@ export class Stage {
     return this.run(kind, file, ...args);
   }
 
-  async run(name: string, ...args: string[]): Promise<ChildProcess> {
-    const child = fork(fileURLToPath(new URL(`./fixtures/${name}.mjs`, import.meta.url)), [this.path, ...args], {
+  run(name: string, ...args: string[]): Promise<ChildProcess> {
+    return this.runOn(this.path, name, ...args);
+  }
+
+  /** The same on a log elsewhere. */
+  async runOn(path: string, name: string, ...args: string[]): Promise<ChildProcess> {
+    const child = fork(fileURLToPath(new URL(`./fixtures/${name}.mjs`, import.meta.url)), [path, ...args], {
       execArgv: [],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });

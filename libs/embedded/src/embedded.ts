@@ -29,6 +29,8 @@ export interface EmbeddedTransport extends Transport {
   stats(): EmbeddedStats;
   /** Applies the retention rules now instead of within the next half minute. */
   sweep(): Promise<void>;
+  /** Clears away the snapshots of processes that died, now instead of within the next half minute. */
+  checkReaders(): void;
   /** Forgets all records of a partition before an offset, read or not; groups that have not read them learn the exact range. */
   deleteBefore(topic: string, partition: number, offset: string): Promise<void>;
 }
@@ -272,6 +274,10 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     async sweep() {
       opened();
       await janitor!.run();
+    },
+
+    checkReaders() {
+      opened().readers.check();
     },
 
     async deleteBefore(topic, partition, offset) {

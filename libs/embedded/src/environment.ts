@@ -100,6 +100,8 @@ function openRoot(path: string, isEphemeral: boolean): RootDatabase {
     // A reader of another process must not see a record before it is on disk: it could act on an offset that is given again after a power cut.
     overlappingSync: false,
     noSync: isEphemeral,
+    // With it lmdb-js makes one more promise for each transaction, which nobody holds: rejected on a full disk, it would end the process.
+    eventTurnBatching: false,
     noSubdir: false,
     maxDbs: DATABASES_AT_MOST,
     mapSize: FIRST_MAP_BYTES,
