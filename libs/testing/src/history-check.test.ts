@@ -82,9 +82,11 @@ test.each<[string, HistoryFact[], Partial<CheckOptions>?, number[]?]>([
   ['gap', [...sent(0), ...sent(1), ...sent(2), ...delivery(0), committed(1, 1, ['2']), ...delivery(1), ...delivery(2)]],
   ['back', [assigned(1, 0), ...handled(0, 1), committed(2), committed(1)]],
   ['stale', [assigned(1, 0), ...handled(0), assigned(2, 0), committed(1, 2)]],
+  ['stale', [...sent(0), delivery(0)[0]!, assigned(2, 0), ...delivery(0).slice(1)]],
   ['doubled', [...handled(0), ...delivery(0)], { maxEffects: 1 }],
   ['hasty', [...sent(0), ...dead(0)], { attempts: 3 }],
   ['hasty', [...sent(0), ...dead(0, 'BUS_INTERRUPTED')], { attempts: 1 }],
+  ['hasty', [...sent(0), { type: 'dead', ...by, ...at(0), code: 'BUS_HANDLER_TIMEOUT', attempts: 2 }], { attempts: 3 }],
   [
     'hurried',
     [

@@ -15,7 +15,7 @@ export type VerdictName =
   | 'two-faced'
   /** For one handler and key, first ends not in the order of sending; or stored in another order. */
   | 'reordered'
-  /** Two deliveries of one key and handler at once in one process. */
+  /** Two deliveries of one key and handler at once, in one process and one time of ownership. */
   | 'overlapped'
   /** A commit passes a record that is neither done nor a dead letter. */
   | 'gap'
@@ -182,7 +182,7 @@ function contents(lines: readonly HistoryLine[], { digests, valueAt }: Index): V
 }
 
 /** First ends count: a redelivery repeats earlier ones. A dead letter is an end. */
-function orders(lines: readonly HistoryLine[], { valueAt, offsets }: Index, { orderOf }: Settings): Verdict[] {
+function orders(lines: readonly HistoryLine[], { valueAt, offsets, lost }: Index, { orderOf }: Settings): Verdict[] {
   const found: Verdict[] = [];
   const seen = new Set<string>();
   const last = new Map<string, EventValue>();
@@ -203,6 +203,8 @@ function orders(lines: readonly HistoryLine[], { valueAt, offsets }: Index, { or
     } else last.set(key, value);
   };
   for (const line of lines) {
+    // What retention took is out of the order: a late effect of it says nothing.
+    if ('offset' in line && 'group' in line && isInRange(lost, line.group, line, orderOf)) continue;
     if (line.type === 'effect') end(line.group, line.handler, line.value);
     const isEnd = line.type === 'dead' || (line.type === 'settled' && line.outcome === 'skipped');
     const value = isEnd ? valueAt.get(placeOf(line)) : undefined;
@@ -237,72 +239,92 @@ function storedOrder(valueAt: Index['valueAt'], offsets: Index['offsets'], order
   return found;
 }
 
-/** Deliveries: one at a time for a key, not before their time, not given up too early. */
+/** Deliveries: one at a time for a key, not before their time, not given up too early, each result that of a run under way. */
 function runs(lines: readonly HistoryLine[], { valueAt }: Index, { attempts, timeoutMs }: Settings): Verdict[] {
   const found: Verdict[] = [];
-  const running = new Map<string, Line<'delivered'>>();
+  /** By process, group, handler and key: what is under way. */
+  const running = new Map<string, readonly Line<'delivered'>[]>();
   const failures = new Map<string, { count: number; nextAt: number }>();
   for (const line of lines) {
     if (line.type === 'assigned') forget(line);
     if (line.type === 'delivered') delivered(line);
-    if (line.type === 'settled') settled(line);
-    if (line.type === 'down') for (const [key, run] of running) if (run.process === line.process) running.delete(key);
+    if (line.type === 'settled' && line.handler !== undefined) settled({ ...line, handler: line.handler });
+    if (line.type === 'dead') buried(line);
+    if (line.type === 'down') end((run) => run.process === line.process);
   }
   return found;
 
-  function forget({ process, topic, partition }: Line<'assigned'>): void {
-    for (const key of failures.keys()) if (key.startsWith(`${process}\n${topic}/${partition}/`)) failures.delete(key);
+  /** A new owner starts anew; what the last one had in hand is his affair. */
+  function forget({ process, group, topic, partition }: Line<'assigned'>): void {
+    for (const key of failures.keys()) {
+      if (key.startsWith(`${process}\n${group}\n${topic}/${partition}/`)) failures.delete(key);
+    }
+    end((run) => run.process === process && run.group === group && partitionOf(run) === `${topic}/${partition}`);
+  }
+
+  function end(isOver: (run: Line<'delivered'>) => boolean): void {
+    for (const [lane, own] of running) {
+      running.set(
+        lane,
+        own.filter((run) => !isOver(run)),
+      );
+    }
   }
 
   function delivered(line: Line<'delivered'>): void {
-    const key = laneOf(line);
-    const other = running.get(key);
-    if (other !== undefined) {
-      found.push({
-        verdict: 'overlapped',
-        text: `${line.handler} in ${line.process} got ${placeOf(line)} while it had ${placeOf(other)} of the same key`,
-      });
+    const own = running.get(laneOf(line)) ?? [];
+    for (const other of own) {
+      const what = `got ${placeOf(line)} while it had ${placeOf(other)} of the same key`;
+      found.push({ verdict: 'overlapped', text: `${line.handler} in ${line.process} ${what}` });
     }
-    running.set(key, line);
+    running.set(laneOf(line), [...own, line]);
     const failed = failures.get(runOf(line));
-    if (failed !== undefined && line.at < failed.nextAt - CLOCK_GRAIN_MS) {
-      found.push({
-        verdict: 'hurried',
-        text: `${placeOf(line)} was tried again at ${line.at}, not before ${failed.nextAt} was promised`,
-      });
-    }
+    if (failed === undefined || line.at >= failed.nextAt - CLOCK_GRAIN_MS) return;
+    const text = `${placeOf(line)} was tried again at ${line.at}, not before ${failed.nextAt} was promised`;
+    found.push({ verdict: 'hurried', text });
   }
 
-  function settled(line: Line<'settled'>): void {
-    if (line.handler === undefined) return;
-    const own = { ...line, handler: line.handler };
-    const run = running.get(laneOf(own));
-    if (run !== undefined && placeOf(run) === placeOf(line)) {
-      running.delete(laneOf(own));
-      const isTimeout = line.code === 'BUS_HANDLER_TIMEOUT';
-      if (
-        isTimeout &&
-        timeoutMs !== undefined &&
-        line.outcome === 'retrying' &&
-        line.at - run.at < timeoutMs - CLOCK_GRAIN_MS
-      ) {
-        found.push({
-          verdict: 'hurried',
-          text: `${placeOf(line)} timed out after ${line.at - run.at} ms of ${timeoutMs}`,
-        });
-      }
-    }
-    const failed = failures.get(runOf(own)) ?? { count: 0, nextAt: 0 };
-    if (line.outcome === 'retrying')
-      failures.set(runOf(own), { count: failed.count + 1, nextAt: line.at + (line.afterMs ?? 0) });
-    if (line.outcome !== 'dead' || attempts === undefined) return;
-    const isRetryable = line.code === 'BUS_HANDLER_FAILED' || line.code === 'BUS_HANDLER_TIMEOUT';
-    if (line.code === 'BUS_INTERRUPTED' || (isRetryable && failed.count + 1 < attempts)) {
+  function settled(line: Line<'settled'> & { readonly handler: string }): void {
+    const own = running.get(laneOf(line)) ?? [];
+    const run = own.find((each) => placeOf(each) === placeOf(line));
+    running.set(
+      laneOf(line),
+      own.filter((each) => each !== run),
+    );
+    if (line.outcome === 'interrupted' || line.outcome === 'skipped') return;
+    if (run === undefined) {
+      const what = `counted a result of ${line.handler} for ${placeOf(line)} that it had not under way`;
+      found.push({ verdict: 'stale', text: `${line.process} ${what}` });
+    } else if (isTooEarly(line, run)) {
       found.push({
-        verdict: 'hasty',
-        text: `${placeOf(line)} is a dead letter of ${line.handler} (${line.code}) after ${failed.count + 1} of ${attempts} attempts`,
+        verdict: 'hurried',
+        text: `${placeOf(line)} timed out after ${line.at - run.at} of ${timeoutMs} ms`,
       });
     }
+    count(line);
+  }
+
+  /** What the dead letter itself says, whoever wrote it. */
+  function buried({ code, attempts: made = Infinity, handler, ...at }: Line<'dead'>): void {
+    if (code === undefined || attempts === undefined || !isHasty(code, made, attempts)) return;
+    const text = `${placeOf(at)} is a dead letter of ${handler} (${code}) after ${made} of ${attempts} attempts`;
+    found.push({ verdict: 'hasty', text });
+  }
+
+  function isTooEarly(line: Line<'settled'>, run: Line<'delivered'>): boolean {
+    if (timeoutMs === undefined || line.outcome !== 'retrying' || line.code !== 'BUS_HANDLER_TIMEOUT') return false;
+    return line.at - run.at < timeoutMs - CLOCK_GRAIN_MS;
+  }
+
+  function count(line: Line<'settled'> & { readonly handler: string }): void {
+    const failed = failures.get(runOf(line)) ?? { count: 0, nextAt: 0 };
+    if (line.outcome === 'retrying') {
+      failures.set(runOf(line), { count: failed.count + 1, nextAt: line.at + (line.afterMs ?? 0) });
+    }
+    if (line.outcome !== 'dead' || attempts === undefined) return;
+    if (line.code === undefined || !isHasty(line.code, failed.count + 1, attempts)) return;
+    const what = `is a dead letter of ${line.handler} (${line.code}) after ${failed.count + 1} of ${attempts} attempts`;
+    found.push({ verdict: 'hasty', text: `${placeOf(line)} ${what}` });
   }
 
   function laneOf(
@@ -312,6 +334,12 @@ function runs(lines: readonly HistoryLine[], { valueAt }: Index, { attempts, tim
     const key = value === undefined ? placeOf(line) : `${value.producer}/${value.key}`;
     return [line.process, line.group, line.handler, key].join('\n');
   }
+}
+
+/** Interruption is never a reason; failures and timeouts are one only when no attempt is left. */
+function isHasty(code: string, made: number, attempts: number): boolean {
+  if (code === 'BUS_INTERRUPTED') return true;
+  return (code === 'BUS_HANDLER_FAILED' || code === 'BUS_HANDLER_TIMEOUT') && made < attempts;
 }
 
 function commits(lines: readonly HistoryLine[], { offsets, lost }: Index, settings: Settings): Verdict[] {
@@ -433,7 +461,7 @@ const partitionOf = ({ topic, partition }: { readonly topic: string; readonly pa
 const placeOf = (at: PlaceOf): string => `${partitionOf(at)}/${at.offset}`;
 const runOf = (
   line: PlaceOf & { readonly process: string; readonly group: string; readonly handler: string },
-): string => [line.process, placeOf(line), line.group, line.handler].join('\n');
+): string => [line.process, line.group, placeOf(line), line.handler].join('\n');
 const ownerOf = (line: Line<'assigned'> | Line<'committed'>): string =>
   [line.process, line.group, partitionOf(line), line.generation].join('\n');
 

@@ -49,7 +49,14 @@ export type HistoryFact =
       readonly afterMs?: number;
     } & PlaceOf)
   /** A dead letter is in the log; the place is that of the original. */
-  | ({ readonly type: 'dead'; readonly group: string; readonly handler?: string; readonly digest?: string } & PlaceOf)
+  | ({
+      readonly type: 'dead';
+      readonly group: string;
+      readonly handler?: string;
+      readonly digest?: string;
+      readonly code?: string;
+      readonly attempts?: number;
+    } & PlaceOf)
   /** `generation` rises with every owner of a partition; without one what needs it is not checked. */
   | {
       readonly type: 'assigned';

@@ -20,6 +20,7 @@ export { seededRandom } from './seeded-random.js';
 export {
   simulated,
   simulatedBroker,
+  type BrokerFact,
   type GroupFact,
   type SimulatedBroker,
   type SimulatedFaults,

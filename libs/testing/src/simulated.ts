@@ -34,8 +34,8 @@ export interface SimulatedOptions {
   readonly batchRecords?: number;
   /** How many offsets to leave out before the next record. Default none. */
   readonly hole?: () => number;
-  /** Hears what the broker knows and no member does. */
-  readonly observe?: (fact: GroupFact) => void;
+  /** Hears what the broker knows and no process does. */
+  readonly observe?: (fact: BrokerFact) => void;
 }
 
 /** What goes wrong, asked each time. All may be set and taken away while the broker runs. */
@@ -63,6 +63,9 @@ export interface SimulatedFaults {
     | undefined;
 }
 
+/** A record is in the log, or something happened to a group. */
+export type BrokerFact = { readonly type: 'stored'; readonly record: StoredRecord } | GroupFact;
+
 export interface SimulatedTransport extends Transport {
   /** Nothing crosses until `mend`; what was on its way arrives then. */
   cut(): void;
@@ -72,8 +75,8 @@ export interface SimulatedTransport extends Transport {
 }
 
 export interface SimulatedBroker {
-  /** A connection for one process, on the process's own clock when it has one. */
-  transport(process?: { readonly clock?: Clock }): SimulatedTransport;
+  /** A connection for one process, on the process's own clock when it has one. The name is for what is observed. */
+  transport(process?: { readonly name?: string; readonly clock?: Clock }): SimulatedTransport;
   readonly faults: SimulatedFaults;
   /** Retention: forgets all records of a partition before an offset. */
   deleteBefore(topic: string, partition: number, offset: string): void;
@@ -102,18 +105,25 @@ export function simulatedBroker(options: SimulatedOptions = {}): SimulatedBroker
     observe = () => {},
   } = options;
   const faults: SimulatedFaults = {};
-  const log = memoryLog(hole);
+  const log = memoryLog(hole, (record) => observe({ type: 'stored', record }));
   const groups = memoryGroups({ log, clock, protocol, observe });
 
   return {
     faults,
     transport(process = {}) {
-      const processClock = process.clock ?? clock;
+      const { name = 'process', clock: processClock = clock } = process;
       const connection = link({ brokerClock: clock, processClock, latencyMs: () => faults.latencyMs?.() ?? 0 });
       const { cut, mend, kill } = connection;
       const parts = { random, log, groups, faults, partitions, maxRecordBytes, sessionTimeoutMs, batchRecords };
       return {
-        ...transport({ ...parts, clock: processClock, brokerClock: clock, codec: codec(), link: connection }),
+        ...transport({
+          ...parts,
+          process: name,
+          clock: processClock,
+          brokerClock: clock,
+          codec: codec(),
+          link: connection,
+        }),
         cut,
         mend,
         kill,

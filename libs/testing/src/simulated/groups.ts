@@ -13,6 +13,7 @@ export interface Assigned extends TopicPartition {
 }
 
 export interface JoinRequest {
+  readonly process: string;
   readonly group: string;
   readonly topics: readonly string[];
   readonly from: StartPosition;
@@ -27,13 +28,14 @@ export interface CommitRequest extends TopicPartition {
   readonly ahead: readonly number[];
 }
 
-/** What a broker knows and no member does; the checker of histories reads it. */
+/** What the broker knows of a group and no member does. `fence` rises with every owner. */
 export interface GroupFact extends TopicPartition {
   readonly type: 'assigned' | 'released' | 'expired' | 'committed' | 'fenced';
   readonly group: string;
-  readonly member: string;
+  readonly process: string;
   readonly fence: number;
   readonly position?: number;
+  readonly ahead?: readonly number[];
 }
 
 export interface Groups {
@@ -105,9 +107,10 @@ export function memoryGroups({ log, clock, protocol, observe }: GroupsOptions): 
       if (group.owners.has(key)) continue;
       const fence = ++group.fence;
       const { position, ahead } = positionOf(group, key, { topic, partition }, group.members.get(member)!.from);
-      group.owners.set(key, { topic, partition, member, fence, isLeaving: false });
+      const { process } = group.members.get(member)!;
+      group.owners.set(key, { topic, partition, member, process, fence, isLeaving: false });
       given.set(member, [...(given.get(member) ?? []), { topic, partition, fence, position, ahead: new Set(ahead) }]);
-      observe({ type: 'assigned', group: group.name, member, topic, partition, fence, position });
+      observe({ type: 'assigned', group: group.name, process, topic, partition, fence, position, ahead: [...ahead] });
     }
     for (const [member, partitions] of given) group.members.get(member)!.assign(member, partitions);
   }
@@ -129,7 +132,7 @@ export function memoryGroups({ log, clock, protocol, observe }: GroupsOptions): 
       observe({
         type: why,
         group: group.name,
-        member,
+        process: owner.process,
         topic: owner.topic,
         partition: owner.partition,
         fence: owner.fence,
@@ -181,7 +184,8 @@ export function memoryGroups({ log, clock, protocol, observe }: GroupsOptions): 
       const key = keyOf({ topic, partition });
       const owner = group.owners.get(key);
       const answer = owner?.member === member && owner.fence === fence ? 'committed' : 'fenced';
-      observe({ type: answer, group: name, member, topic, partition, fence, position });
+      const process = group.members.get(member)?.process ?? 'expired';
+      observe({ type: answer, group: name, process, topic, partition, fence, position, ahead });
       if (answer === 'fenced') return answer;
       const known = group.positions.get(key)!;
       const behind = Math.max(known.position, position);
@@ -213,6 +217,7 @@ interface Member extends JoinRequest {
 
 interface Owner extends TopicPartition {
   readonly member: string;
+  readonly process: string;
   readonly fence: number;
   isLeaving: boolean;
 }

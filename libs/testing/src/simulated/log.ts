@@ -27,8 +27,8 @@ export interface Log {
   onceAppended(topic: string, wake: () => void): () => void;
 }
 
-/** `hole` says how many offsets to leave out before the next record, as compaction and transaction marks do. */
-export function memoryLog(hole: () => number): Log {
+/** `hole` says how many offsets to leave out before the next record, as compaction and transaction marks do; `stored` hears of every record. */
+export function memoryLog(hole: () => number, stored: (record: StoredRecord) => void): Log {
   const topics = new Map<string, Partition[]>();
   const waiting = new Map<string, Set<() => void>>();
 
@@ -66,14 +66,15 @@ export function memoryLog(hole: () => number): Log {
     append(topic, partition, records, timestamp) {
       const into = find(topic, partition);
       into.lastMs = Math.max(into.lastMs, timestamp);
-      const stored = records.map((record) => {
+      const added = records.map((record) => {
         const offset = into.next + hole();
         into.next = offset + 1;
         return { ...copy(record), topic, partition, offset: String(offset), timestamp: into.lastMs };
       });
-      into.records.push(...stored);
+      into.records.push(...added);
+      added.forEach(stored);
       wakeAll(topic);
-      return stored;
+      return added;
     },
     fetch(topic, partition, from, count) {
       const { records, next } = find(topic, partition);

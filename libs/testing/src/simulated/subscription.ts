@@ -17,6 +17,8 @@ import type { Link } from './link.js';
 import type { Log } from './log.js';
 
 export interface SubscriptionParts {
+  /** Name of the process, for what the broker observes. */
+  readonly process: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly link: Link;
@@ -38,7 +40,7 @@ export async function subscribe(
   options: SubscribeOptions,
   receiver: Receiver,
 ): Promise<Subscription> {
-  const { clock, random, link, log, groups, sessionTimeoutMs, batchRecords, commitFault } = parts;
+  const { process, clock, random, link, log, groups, sessionTimeoutMs, batchRecords, commitFault } = parts;
   const { group, topics, from = 'earliest', revokeTimeoutMs = 25_000 } = options;
   const held = new Map<string, Held>();
   const leaving = new Map<AbortController, Promise<void>>();
@@ -78,6 +80,7 @@ export async function subscribe(
     try {
       const joined = await link.call(() => {
         const id: string = groups.join({
+          process,
           group,
           topics,
           from,

@@ -20,6 +20,7 @@ import { subscribe } from './subscription.js';
 import type { SimulatedFaults } from '../simulated.js';
 
 export interface TransportParts {
+  readonly process: string;
   readonly clock: Clock;
   readonly brokerClock: Clock;
   readonly random: Random;

@@ -1,0 +1,653 @@
+/**
+ * One seed makes one world: a broker, processes that send and handle, and everything that goes wrong with them. The core is the real one;
+ * only time, chance and the broker are simulated. First come the faults, then a healthy world in which everything must finish. What
+ * happened is a history, and the checker of `@event-bus/testing` says whether it kept the promises.
+ */
+import {
+  checkHistory,
+  seededRandom,
+  simulatedBroker,
+  virtualClock,
+  type BrokerFact,
+  type HistoryFact,
+  type HistoryLine,
+  type SimulatedTransport,
+  type Verdict,
+  type VirtualProcess,
+} from '@event-bus/testing';
+import type { Bus, DeliveryContext, Random, Receiver, StoredRecord, Transport } from '@event-bus/core';
+
+export type Core = typeof import('@event-bus/core');
+
+/** States that are rare and dangerous. A run of many seeds that never reached one of them proved nothing about it. */
+export const STATES = [
+  'revoke with work in flight',
+  'retry waiting at a revoke',
+  'dead-letter write refused',
+  'dead-letter write without an answer',
+  'commit lost after success',
+  'commit fenced',
+  'lease lapsed under a handler',
+  'process killed with work in flight',
+  'breaker opened',
+  'handler timed out',
+  'handler interrupted',
+  'handler switched off with records waiting',
+  'finished ahead at a take-over',
+  'records lost to retention',
+  'send refused',
+  'send without an answer',
+  'record stored twice',
+  'buffer full',
+] as const;
+
+export type State = (typeof STATES)[number];
+
+export interface Simulation {
+  readonly seed: number;
+  readonly verdicts: readonly Verdict[];
+  readonly reached: ReadonlySet<State>;
+  readonly history: readonly HistoryLine[];
+  readonly steps: number;
+}
+
+export async function simulate(seed: number, core: Core): Promise<Simulation> {
+  const world = makeWorld(seed, core);
+  let isOver = false;
+  let failure: unknown;
+  world.run().then(
+    () => (isOver = true),
+    (error: unknown) => {
+      failure = error;
+      isOver = true;
+    },
+  );
+  await world.clock.run(() => isOver, { limitMs: 2_000_000 });
+  world.end();
+  if (failure !== undefined) throw failure;
+  if (!isOver) throw new Error(`The world of seed ${seed} did not end.`);
+  const { history, reached, limits } = world;
+  return { seed, verdicts: checkHistory(history, limits), reached, history, steps: world.clock.steps };
+}
+
+/** What a handler is about to do. */
+type Fate = 'works' | 'works at once' | 'throws' | 'gives up' | 'never settles' | 'ignores its end';
+
+interface Process {
+  readonly name: string;
+  readonly life: VirtualProcess;
+  readonly transport: SimulatedTransport;
+  readonly bus: Bus;
+  isLeaving: boolean;
+}
+
+function makeWorld(seed: number, core: Core) {
+  const chance = (salt: number): Random => seededRandom(Math.imul(seed + 1, 0x9e3779b1) ^ salt);
+  const random = chance(1);
+  const between = (low: number, high: number) => low + Math.floor(random() * (high - low + 1));
+  const oneOf = <T>(items: readonly T[]): T => items[between(0, items.length - 1)]!;
+  const happens = (probability: number) => random() < probability;
+
+  const clock = virtualClock(seed);
+  const history: HistoryLine[] = [];
+  const reached = new Set<State>();
+  const running = new Map<string, string>();
+  const write = (process: string, fact: HistoryFact) => void history.push({ ...fact, at: clock.monotonic(), process });
+
+  // Every tenth world is calm: one member, and nothing fails but handlers. There each of them has to end every event exactly once.
+  const isCalm = seed % 10 === 0;
+  const shape = {
+    partitions: between(1, 3),
+    keys: between(1, 6),
+    events: between(20, 60),
+    members: isCalm ? 1 : between(1, 3),
+    attempts: between(1, 4),
+    timeoutMs: between(400, 2_000),
+    latencyMs: oneOf([0, 2, 30]),
+    protocol: oneOf(['eager', 'cooperative'] as const),
+    sessionTimeoutMs: between(2_000, 8_000),
+    batchRecords: oneOf([1, 5, 20]),
+    holes: happens(0.3) ? 0.2 : 0,
+    failures: oneOf([0, 0.1, 0.4]),
+    hasSearch: happens(0.3),
+    concurrency: between(1, 6),
+    inFlight: oneOf([3, 10, 2_000]),
+    commitIntervalMs: oneOf([50, 300, 1_000]),
+    stopTimeoutMs: oneOf([300, 1_500, 5_000]),
+    breakerAfter: oneOf([2, 5, 20]),
+    buffer: oneOf([1, 4, 10_000]),
+    faultsMs: between(6_000, 16_000),
+  };
+
+  const COURSE = core.defineEvent({
+    type: 'org.openedx.simulation.course.changed.v1',
+    data: {
+      course_key: core.schema.string(),
+      producer: core.schema.string(),
+      seq: core.schema.long(),
+      note: core.schema.string(),
+    },
+  });
+  const OTHER = core.defineEvent({
+    type: 'org.openedx.simulation.course.viewed.v1',
+    data: { course_key: core.schema.string() },
+  });
+  type Data = { course_key: string; producer: string; seq: number; note: string };
+
+  const handlers = [
+    { group: 'catalog', handler: 'view', topic: 'courses' },
+    { group: 'catalog', handler: 'audit', topic: 'courses' },
+    ...(shape.hasSearch ? [{ group: 'search', handler: 'index', topic: 'courses' }] : []),
+  ];
+  const groups = [...new Set(handlers.map(({ group }) => group))];
+
+  const brokerRandom = chance(2);
+  const broker = simulatedBroker({
+    clock,
+    random: brokerRandom,
+    partitions: shape.partitions,
+    protocol: shape.protocol,
+    sessionTimeoutMs: shape.sessionTimeoutMs,
+    batchRecords: shape.batchRecords,
+    hole: () => (brokerRandom() < shape.holes ? 1 : 0),
+    observe,
+  });
+  broker.faults.latencyMs = () => (shape.latencyMs === 0 ? 0 : brokerRandom() * shape.latencyMs);
+
+  const processes: Process[] = [];
+  const pending = new Map<string, Process>();
+  const outages = new Set<string>();
+  let isHealthy = false;
+  let started = 0;
+  let sent = 0;
+
+  const unsubscribe = listen();
+  const wait = (ms: number) => new Promise<void>((resolve) => clock.timer(ms, resolve));
+  const limits = {
+    handlers,
+    attempts: shape.attempts,
+    timeoutMs: shape.timeoutMs,
+    maxEffects: isCalm ? 1 : Infinity,
+  };
+
+  return { clock, history, reached, limits, run, end: () => unsubscribe.forEach((stop) => stop()) };
+
+  async function run(): Promise<void> {
+    disturb(undefined);
+    const observer = broker.transport({ name: 'observer' });
+    await observer.open();
+    const studio = start('studio');
+    for (let n = 0; n < shape.members; n++) start('catalog');
+    const sending = send(studio);
+    if (!isCalm) await chaos(studio);
+    await sending;
+    await heal(studio);
+    await drain(observer);
+    await close();
+  }
+
+  // the life of processes
+
+  function start(service: 'studio' | 'catalog'): Process {
+    const name = `${service}-${started++}`;
+    const life = clock.process();
+    const transport = broker.transport({ name, clock: life.clock });
+    const own = chance(1_000 + started);
+    const bus = core.createBus(
+      {
+        service,
+        name: `${seed}.${name}`,
+        transport: watched(name, transport),
+        routes: {
+          [COURSE.type]: { courses: { keyField: 'course_key' } },
+          [OTHER.type]: { courses: { keyField: 'course_key' } },
+        },
+        events: [COURSE, OTHER],
+        retry: core.exponential({ attempts: shape.attempts, firstMs: 50, maxMs: 1_000 }),
+        timeoutMs: shape.timeoutMs,
+        concurrency: shape.concurrency,
+        maxInFlight: { records: shape.inFlight },
+        commitIntervalMs: shape.commitIntervalMs,
+        stopTimeoutMs: shape.stopTimeoutMs,
+        breakerAfter: shape.breakerAfter,
+        buffer: { records: shape.buffer },
+        sendDeadlineMs: 3_000,
+        sourceHost: 'here',
+      },
+      { clock: life.clock, random: own },
+    );
+    const process: Process = { name, life, transport, bus, isLeaving: false };
+    processes.push(process);
+    write(name, { type: 'up' });
+    if (service === 'catalog') {
+      for (const { group, handler } of handlers) {
+        bus.handle(COURSE, { id: handler, group }, (data: Data, context: DeliveryContext) =>
+          handle(process, own, data, context),
+        );
+      }
+    }
+    // A process that cannot start ends, as an app would.
+    (service === 'studio' ? bus.open() : bus.start()).catch(() => kill(process));
+    return process;
+  }
+
+  function kill(process: Process): void {
+    if (process.life.state === 'dead') return;
+    if (runsOf(process.name).length > 0) reached.add('process killed with work in flight');
+    process.life.kill();
+    process.transport.kill();
+    for (const [what, owner] of pending) if (owner === process) pending.delete(what);
+    for (const key of runsOf(process.name)) running.delete(key);
+    write(process.name, { type: 'down' });
+  }
+
+  function leave(process: Process): Promise<void> {
+    process.isLeaving = true;
+    const what = `close of ${process.name}`;
+    pending.set(what, process);
+    return process.bus.close().then(() => {
+      pending.delete(what);
+      write(process.name, { type: 'down' });
+    });
+  }
+
+  function members(): Process[] {
+    return processes.filter(
+      ({ name, life, isLeaving }) => name.startsWith('catalog') && life.state !== 'dead' && !isLeaving,
+    );
+  }
+
+  // what handlers do
+
+  async function handle(process: Process, own: Random, data: Data, context: DeliveryContext): Promise<void> {
+    const fate = fateOf(own, context.handler);
+    const pause = (ms: number) => new Promise<void>((resolve) => process.life.clock.timer(ms, resolve));
+    const error = `${context.handler} failed`;
+    if (fate === 'throws') {
+      await pause(own() * 100);
+      throw new Error(error);
+    }
+    if (fate === 'gives up') throw new core.NonRetryable(error);
+    if (fate === 'never settles') await new Promise(() => {});
+    if (fate === 'works') await pause(own() * 300);
+    if (fate === 'ignores its end') await pause(shape.timeoutMs * (0.5 + 2 * own()));
+    const { group, handler, topic, partition, offset } = context;
+    const value = { producer: data.producer, key: data.course_key, seq: data.seq };
+    write(process.name, {
+      type: 'effect',
+      group,
+      handler,
+      topic,
+      partition,
+      offset,
+      value,
+      digest: digestOf(data, context.key),
+    });
+  }
+
+  function fateOf(own: Random, handler: string): Fate {
+    const draw = own();
+    if (outages.has(handler)) return draw < 0.05 ? 'gives up' : 'throws';
+    if (draw < shape.failures) return 'throws';
+    if (draw < shape.failures + 0.03) return 'gives up';
+    if (draw < shape.failures + 0.05 && !isHealthy) return 'never settles';
+    if (draw < shape.failures + 0.1 && !isCalm) return 'ignores its end';
+    return draw < 0.7 ? 'works' : 'works at once';
+  }
+
+  // what is sent
+
+  async function send(studio: Process): Promise<void> {
+    const seqs = new Map<string, number>();
+    while (sent < shape.events) {
+      for (let burst = oneOf([1, 1, 1, 8]); burst > 0 && sent < shape.events; burst--) {
+        const key = `course-${between(1, shape.keys)}`;
+        const seq = seqs.get(key) ?? 0;
+        seqs.set(key, seq + 1);
+        sendOne(studio, { course_key: key, producer: studio.name, seq, note: `note ${sent++}` });
+      }
+      if (happens(0.1)) void studio.bus.send(OTHER, { course_key: 'course-1' }).catch(() => {});
+      if (happens(0.04)) poison(studio);
+      await wait(between(0, (2 * shape.faultsMs) / shape.events));
+    }
+  }
+
+  function sendOne(studio: Process, data: Data): void {
+    const value = { producer: data.producer, key: data.course_key, seq: data.seq };
+    const what = `send of ${value.key}/${value.seq}`;
+    pending.set(what, studio);
+    write(studio.name, { type: 'send', value, digest: digestOf(data, Buffer.from(data.course_key)) });
+    studio.bus
+      .send(COURSE, data)
+      .then(
+        ({ records: [place] }) => write(studio.name, { type: 'sent', value, ...place! }),
+        (error: { code?: string; details?: { outcome?: string } }) => {
+          if (error.code === 'BUS_BUFFER_FULL') reached.add('buffer full');
+          const type = error.details?.outcome === 'not-stored' ? 'refused' : 'unknown';
+          reached.add(type === 'refused' ? 'send refused' : 'send without an answer');
+          write(studio.name, { type, value });
+        },
+      )
+      .finally(() => pending.delete(what));
+  }
+
+  /** Records that no codec can read. */
+  function poison(studio: Process): void {
+    const headers = oneOf<[string, Buffer][]>([
+      [],
+      [['ce_type', Buffer.from(COURSE.type)]],
+      [
+        ['ce_type', Buffer.from(COURSE.type)],
+        ['ce_id', Buffer.from('1')],
+      ],
+    ]);
+    const record = { key: oneOf([null, Buffer.from('course-1')]), value: Buffer.from('nonsense'), headers };
+    studio.transport.publish('courses', [record]).catch(() => {});
+  }
+
+  // what goes wrong
+
+  async function chaos(studio: Process): Promise<void> {
+    const end = clock.monotonic() + shape.faultsMs;
+    while (clock.monotonic() < end) {
+      await wait(between(50, 1_500));
+      const member = oneOf([undefined, ...members()]);
+      // Without a member there is nobody to hit: one comes.
+      if (member === undefined) {
+        if (members().length < 4) start('catalog');
+        continue;
+      }
+      void hit(studio, member);
+    }
+  }
+
+  async function hit(studio: Process, member: Process): Promise<void> {
+    const fault = oneOf([
+      'kill',
+      'freeze',
+      'stop',
+      'cut',
+      'cut studio',
+      'rebalance',
+      'dead letters',
+      'publish',
+      'commit',
+      'outage',
+      'retention',
+      'clock',
+      'switch',
+    ] as const);
+    write('world', { type: 'fault-on', fault });
+    const lastMs = between(200, 6_000);
+    if (fault === 'kill') kill(member);
+    else if (fault === 'stop') void leave(member);
+    else if (fault === 'rebalance') broker.rebalance(oneOf(groups));
+    else if (fault === 'clock') member.life.stepWallClock(oneOf([-3_600_000, 3_600_000]));
+    else if (fault === 'retention') trim();
+    else if (fault === 'freeze') {
+      member.life.freeze();
+      await wait(lastMs);
+      member.life.thaw();
+    } else if (fault === 'cut' || fault === 'cut studio') {
+      const { transport } = fault === 'cut' ? member : studio;
+      transport.cut();
+      await wait(lastMs);
+      transport.mend();
+    } else if (fault === 'outage') {
+      const { handler } = oneOf(handlers);
+      outages.add(handler);
+      await wait(lastMs);
+      outages.delete(handler);
+    } else if (fault === 'switch') {
+      const { handler } = oneOf(handlers);
+      member.bus.pause(handler);
+      await wait(lastMs);
+      if (member.bus.status().consumers.some(({ inFlight }) => inFlight > 0))
+        reached.add('handler switched off with records waiting');
+      member.bus.resume(handler);
+    } else {
+      disturb(fault);
+      await wait(lastMs);
+      disturb(undefined);
+    }
+    write('world', { type: 'fault-off', fault });
+  }
+
+  function disturb(fault: 'dead letters' | 'publish' | 'commit' | undefined): void {
+    const isLetter = (topic: string) => topic.includes('-dead-');
+    broker.faults.publish =
+      fault === 'dead letters' || fault === 'publish'
+        ? ({ topic }) => {
+            if (isLetter(topic) !== (fault === 'dead letters')) return undefined;
+            const draw = brokerRandom();
+            const what =
+              draw < 0.3
+                ? 'refused'
+                : draw < 0.5
+                  ? 'lost'
+                  : draw < 0.7
+                    ? 'unanswered'
+                    : draw < 0.8
+                      ? 'doubled'
+                      : undefined;
+            if (fault === 'dead letters' && what === 'refused') reached.add('dead-letter write refused');
+            if (fault === 'dead letters' && (what === 'lost' || what === 'unanswered'))
+              reached.add('dead-letter write without an answer');
+            if (what === 'doubled') reached.add('record stored twice');
+            return what;
+          }
+        : undefined;
+    broker.faults.commit = () => {
+      const draw = brokerRandom();
+      if (fault !== 'commit') return draw < 0.1 && !isCalm ? 'refused' : undefined;
+      if (draw >= 0.7) return undefined;
+      if (draw < 0.3) return 'refused';
+      reached.add('commit lost after success');
+      return 'unanswered';
+    };
+  }
+
+  /** Retention overruns whoever is slow: mostly a little, sometimes everything. */
+  function trim(): void {
+    const partition = between(0, shape.partitions - 1);
+    const records = broker.records('courses').filter((record) => record.partition === partition);
+    const upTo = records[between(0, records.length - 1)];
+    if (upTo !== undefined && happens(0.5)) broker.deleteBefore('courses', partition, upTo.offset);
+  }
+
+  // the healthy world
+
+  async function heal(studio: Process): Promise<void> {
+    isHealthy = true;
+    disturb(undefined);
+    outages.clear();
+    for (const process of [studio, ...members()]) {
+      process.life.thaw();
+      process.transport.mend();
+      for (const { handler } of handlers) if (process !== studio) process.bus.resume(handler);
+    }
+    for (const { life, transport } of processes) {
+      life.thaw();
+      transport.mend();
+    }
+    if (members().length === 0) start('catalog');
+  }
+
+  async function drain(observer: Transport): Promise<void> {
+    const end = clock.monotonic() + 240_000;
+    for (;;) {
+      const left: string[] = [];
+      for (const group of groups) {
+        for (const { partition, end, committed, lag } of await observer.positions({ topic: 'courses', group })) {
+          // Lag alone is not enough: of records that retention took, the next owner has still to be told.
+          if (committed !== end)
+            left.push(`${group} stands at ${committed} of partition ${partition} with ${lag} records left`);
+        }
+      }
+      if (left.length === 0 && [...pending.keys()].every((what) => !what.startsWith('send'))) return;
+      // A member that could not start while things were bad is replaced, as a process manager would.
+      if (members().length === 0) start('catalog');
+      if (clock.monotonic() > end) {
+        for (const what of left) write('world', { type: 'undrained', what });
+        return;
+      }
+      await wait(500);
+    }
+  }
+
+  async function close(): Promise<void> {
+    let isClosed = false;
+    const alive = processes.filter(({ life, isLeaving }) => life.state === 'alive' && !isLeaving);
+    void Promise.all(alive.map(leave)).then(() => (isClosed = true));
+    const end = clock.monotonic() + 60_000;
+    while (clock.monotonic() < end && (!isClosed || pending.size > 0)) await wait(500);
+    for (const what of pending.keys()) write('world', { type: 'pending', what });
+  }
+
+  // what is seen
+
+  function runsOf(process: string, topic = '', partition = -1): string[] {
+    const prefix = partition < 0 ? `${process}\n` : `${process}\n${topic}/${partition}/`;
+    return [...running.keys()].filter((key) => key.startsWith(prefix));
+  }
+
+  function observe(fact: BrokerFact): void {
+    if (fact.type === 'stored') return stored(fact.record);
+    const { process, group, topic, partition, fence: generation } = fact;
+    if (fact.type === 'expired' && runsOf(process, topic, partition).length > 0)
+      reached.add('lease lapsed under a handler');
+    if (fact.type === 'fenced') reached.add('commit fenced');
+    if (fact.type === 'assigned' || fact.type === 'committed') {
+      const ahead = fact.ahead!.map(String);
+      if (fact.type === 'assigned' && ahead.length > 0) reached.add('finished ahead at a take-over');
+      write(process, { type: fact.type, group, topic, partition, generation, position: String(fact.position), ahead });
+    }
+  }
+
+  function stored({ topic, partition, offset, key, value, headers }: StoredRecord): void {
+    const at = { topic, partition, offset };
+    const data = readable(value);
+    if (topic === 'courses') {
+      write('broker', {
+        type: 'stored',
+        ...at,
+        ...(data === undefined ? {} : { value: { producer: data.producer, key: data.course_key, seq: data.seq } }),
+      });
+      return;
+    }
+    const header = (name: string) => Buffer.from(headers.find(([each]) => each === name)?.[1] ?? []).toString();
+    write('broker', {
+      type: 'dead',
+      group: header('dead-group'),
+      ...(header('dead-handler') === '' ? {} : { handler: header('dead-handler') }),
+      ...(data === undefined ? {} : { digest: digestOf(data, key) }),
+      code: header('dead-reason'),
+      attempts: Number(header('dead-attempts')),
+      topic: header('dead-topic'),
+      partition: Number(header('dead-partition')),
+      offset: header('dead-offset'),
+    });
+  }
+
+  /** The transport of a process, with a look at what a revoke meets. */
+  function watched(name: string, transport: SimulatedTransport): Transport {
+    return {
+      ...transport,
+      subscribe: (options, receiver) => {
+        const watching: Receiver = {
+          ...receiver,
+          revoking(partitions, gone) {
+            const hasWork = partitions.some(({ topic, partition }) => runsOf(name, topic, partition).length > 0);
+            if (hasWork) reached.add('revoke with work in flight');
+            const own = processes.find((process) => process.name === name);
+            if (own?.bus.status().consumers.some(({ retrying }) => retrying > 0) === true)
+              reached.add('retry waiting at a revoke');
+            return receiver.revoking(partitions, gone);
+          },
+        };
+        return transport.subscribe(options, watching);
+      },
+    };
+  }
+
+  function listen(): (() => void)[] {
+    const { signals } = core;
+    const nameOf = (bus: string) => (bus.startsWith(`${seed}.`) ? bus.slice(`${seed}.`.length) : undefined);
+    const hear = <Fact extends { readonly bus: string }>(
+      signal: { subscribe(hear: (fact: Fact) => void): () => void },
+      act: (name: string, fact: Fact) => void,
+    ) =>
+      signal.subscribe((fact) => {
+        const name = nameOf(fact.bus);
+        if (name !== undefined) act(name, fact);
+      });
+    type Ended = {
+      group: string;
+      handler: string | undefined;
+      topic: string;
+      partition: number;
+      offset: string;
+      error?: unknown;
+      reason?: string;
+      afterMs?: number;
+    };
+    const ended =
+      (outcome: 'handled' | 'retrying' | 'dead' | 'skipped' | 'interrupted') => (name: string, fact: Ended) => {
+        const { group, handler, topic, partition, offset, afterMs } = fact;
+        const code = fact.reason ?? codeOf(fact.error);
+        running.delete(`${name}\n${topic}/${partition}/${offset}\n${group}\n${handler}`);
+        if (code === 'BUS_HANDLER_TIMEOUT') reached.add('handler timed out');
+        if (outcome === 'interrupted') reached.add('handler interrupted');
+        write(name, {
+          type: 'settled',
+          outcome,
+          group,
+          topic,
+          partition,
+          offset,
+          ...(handler === undefined ? {} : { handler }),
+          ...(code === undefined ? {} : { code }),
+          ...(afterMs === undefined ? {} : { afterMs }),
+        });
+      };
+    return [
+      hear(signals.delivered, (name, { group, handler, topic, partition, offset, attempt }) => {
+        running.set(`${name}\n${topic}/${partition}/${offset}\n${group}\n${handler}`, handler);
+        write(name, { type: 'delivered', group, handler, topic, partition, offset, attempt });
+      }),
+      hear(signals.handled, ended('handled')),
+      hear(signals.retrying, ended('retrying')),
+      hear(signals.dead, ended('dead')),
+      hear(signals.skipped, ended('skipped')),
+      hear(signals.interrupted, ended('interrupted')),
+      hear(signals.paused, (_, { reason }) => void (reason === 'breaker' && reached.add('breaker opened'))),
+      hear(signals.dataLoss, (name, { group, topic, partition, from, to }) => {
+        reached.add('records lost to retention');
+        write(name, { type: 'lost', group, topic, partition, from, to });
+      }),
+    ];
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  if (error === undefined) return undefined;
+  return (error as { code?: string }).code ?? 'BUS_HANDLER_FAILED';
+}
+
+function digestOf(
+  { course_key, note }: { readonly course_key: string; readonly note: string },
+  key: Uint8Array | null,
+): string {
+  return `${key === null ? 'none' : Buffer.from(key).toString()} ${course_key} ${note}`;
+}
+
+function readable(
+  value: Uint8Array | null,
+): { producer: string; course_key: string; seq: number; note: string } | undefined {
+  try {
+    const data = JSON.parse(Buffer.from(value!).toString());
+    return typeof data.seq === 'number' ? data : undefined;
+  } catch {
+    return undefined;
+  }
+}
