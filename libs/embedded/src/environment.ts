@@ -187,10 +187,11 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
       if (holding === undefined || --holding.users > 0) return;
       held.delete(path);
       readers.close();
-      await writer.idle();
+      const isIdle = await writer.idle(CLOSE_DEADLINE_MS);
       bell.close();
       lastWriter.close();
-      await root.close();
+      // A write that another process holds up cannot be called off: LMDB stays open until it ends, rather than this close for ever.
+      if (isIdle) await root.close();
       if (isEphemeral) rmSync(path, { recursive: true, force: true });
     },
   };
@@ -289,4 +290,5 @@ class LastWriter {
 const FORMAT = 1;
 const FIRST_MAP_BYTES = 16 * 2 ** 20;
 const OPEN_DEADLINE_MS = 10_000;
+const CLOSE_DEADLINE_MS = 10_000;
 const FULL_BELOW_BYTES = 2 ** 20;
