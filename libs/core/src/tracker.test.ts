@@ -57,7 +57,7 @@ describe('a tracker', () => {
         fc.commands([addCommand, finishCommand, takeCommand, againCommand], { maxCommands: 200 }),
         (commands) =>
           fc.modelRun(
-            () => ({ model: { offsets: [], finished: new Set(), next: undefined }, real: world() }),
+            () => ({ model: { offsets: [], finished: new Set<number>(), next: undefined }, real: world() }),
             commands,
           ),
       ),
