@@ -40,7 +40,7 @@ export async function nestOf(parts: { providers?: Provider[]; controllers?: Type
     module,
     handlers,
     /** One delivery of `data` to the handler with this id. */
-    deliver(id: string, data: unknown = DEMO, context: EventBusContext = contextOf()): Promise<Outcome> {
+    deliver: (id: string, data: unknown = DEMO, context: EventBusContext = contextOf()): Promise<Outcome> => {
       const { invoke, problem } = byId.get(id) ?? {};
       if (invoke === undefined) throw new Error(problem ?? `no handler ${id} among ${[...byId.keys()].join(', ')}`);
       return invoke(data, context);
