@@ -1,0 +1,255 @@
+import { jsonCodec } from '@event-bus/testing';
+import { describe, expect, test } from 'vitest';
+import { ARCHIVED, CHANGED, courseKey, world } from './world.test.fixture.js';
+import type { Codec, StoredRecord } from './index.js';
+
+const event = (n: number, revision = 1) => ({ course_key: courseKey(n), revision });
+const dataOf = (record: StoredRecord) => JSON.parse(Buffer.from(record.value!).toString()) as { revision: number };
+const never = new Promise<never>(() => {});
+
+/** A codec whose schema for the given revisions never comes. */
+const stuckCodec = (revisions: readonly number[]) => (): Codec => {
+  const codec = jsonCodec();
+  return {
+    ...codec,
+    encode: (definition, envelope, route, headers) =>
+      revisions.includes((envelope.data as { revision: number }).revision)
+        ? never
+        : codec.encode(definition, envelope, route, headers),
+  };
+};
+
+describe('what is stored', () => {
+  test('is the data as it was when send was called, also when it had to wait for room', async () => {
+    const { bus, broker, during, transport } = world({ buffer: { records: 1 } });
+    await during(bus.open());
+    transport.cut();
+    const first = bus.send(CHANGED, event(1));
+    const data = event(1, 2);
+    const second = bus.send(CHANGED, data);
+    data.revision = 99;
+    transport.mend();
+    await during(Promise.all([first, second]));
+    expect(broker.records('courses').map((record) => dataOf(record).revision)).toEqual([1, 2]);
+  });
+
+  test('comes before what a local receiver sends in answer', async () => {
+    const { bus, stored, during, until } = world();
+    await during(bus.open());
+    bus.connect(CHANGED, (data) => bus.send(ARCHIVED, { course_key: data.course_key }));
+    bus.connect(CHANGED, (data) => void ((data as { revision: number }).revision = 99));
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => stored('courses').length === 2);
+    const types = stored('courses').map(({ headers }) => String(headers.find(([name]) => name === 'ce_type')![1]));
+    expect(types).toEqual([CHANGED.type, ARCHIVED.type]);
+    expect(dataOf(stored('courses')[0]!).revision).toBe(1);
+  });
+
+  test('keeps the order of the calls across the moment in which the bus opens', async () => {
+    const codec = (): Codec => ({ ...jsonCodec(), prepare: async () => void sendWhenOpen() });
+    const { bus, during, until, stored } = world({ broker: { codec } });
+    let isWatching = false;
+    async function sendWhenOpen(): Promise<void> {
+      if (isWatching) return;
+      isWatching = true;
+      while (bus.status().state === 'new') await Promise.resolve();
+      void bus.send(CHANGED, event(1, 3));
+    }
+    await during(Promise.all([bus.send(CHANGED, event(1, 1)), bus.send(CHANGED, event(1, 2))]));
+    await until(() => stored('courses').length === 3);
+    expect(stored('courses').map((record) => dataOf(record).revision)).toEqual([1, 2, 3]);
+  });
+});
+
+describe('a line', () => {
+  test('gives the room of an expired send back at once', async () => {
+    const { bus, clock, during, transport, failure } = world({ buffer: { records: 1 } });
+    await during(bus.open());
+    transport.cut();
+    const outcomes: string[] = [];
+    const send = (revision: number, deadlineMs: number) => {
+      const sent = bus.send(CHANGED, event(1, revision), { deadlineMs });
+      void sent.then(() => outcomes.push(`${revision} stored`)).catch(() => outcomes.push(`${revision} refused`));
+      return failure(sent);
+    };
+    void send(1, 60_000);
+    const expired = send(2, 1_000);
+    await during(expired);
+    expect(bus.status().buffered.records).toBe(1);
+    const waiting = send(3, 60_000);
+    await clock.advance(10);
+    expect(outcomes).toEqual(['2 refused']);
+    transport.mend();
+    expect(await during(waiting)).toBeUndefined();
+    expect(outcomes).toEqual(['2 refused', '1 stored', '3 stored']);
+    expect(bus.status().buffered).toEqual({ records: 0, bytes: 0 });
+  });
+
+  test('holds no memory of sends that ended in it', async () => {
+    const { bus, clock, during, transport } = world({ buffer: { records: 100 } });
+    await during(bus.open());
+    transport.cut();
+    void bus.send(CHANGED, event(1), { deadlineMs: 500_000 }).catch(() => {});
+    let refused = 0;
+    for (let round = 0; round < 50; round++) {
+      for (let n = 0; n < 150; n++) bus.send(CHANGED, event(n), { deadlineMs: 1_000 }).catch(() => refused++);
+      await clock.advance(2_000);
+    }
+    expect(refused).toBe(7_500);
+    const { records } = bus.status().buffered;
+    // What was handed over before the cut is the transport's until it answers.
+    expect(records).toBeLessThanOrEqual(100);
+  });
+
+  test('goes on when the schema at its head does not come, and so does close', async () => {
+    const { bus, during, failure, stored } = world({ broker: { codec: stuckCodec([1]) } });
+    await during(bus.open());
+    const stuck = failure(bus.send(CHANGED, event(1, 1), { deadlineMs: 2_000 }));
+    const next = bus.send(CHANGED, event(1, 2));
+    await during(next);
+    expect(await stuck).toMatchObject({ code: 'BUS_BUFFER_FULL', details: { outcome: 'not-stored' } });
+    expect(stored('courses').map((record) => dataOf(record).revision)).toEqual([2]);
+    const last = failure(bus.send(CHANGED, event(1, 1), { deadlineMs: 2_000 }));
+    await during(bus.close());
+    expect(await last).toMatchObject({ details: { outcome: 'not-stored' } });
+  });
+
+  test('keeps its order while the schema at its head is fetched', async () => {
+    let arrive = () => {};
+    const arrived = new Promise<void>((resolve) => (arrive = resolve));
+    const codec = (): Codec => {
+      const json = jsonCodec();
+      const encode: Codec['encode'] = (definition, envelope, route, headers) => {
+        const record = json.encode(definition, envelope, route, headers);
+        return (envelope.data as { revision: number }).revision === 1 ? arrived.then(() => record) : record;
+      };
+      return { ...json, encode };
+    };
+    const { bus, clock, during, stored } = world({ broker: { codec } });
+    await during(bus.open());
+    const sent = Promise.all([1, 2, 3].map((revision) => bus.send(CHANGED, event(1, revision))));
+    await clock.advance(1_000);
+    expect(stored('courses')).toEqual([]);
+    arrive();
+    await during(sent);
+    expect(stored('courses').map((record) => dataOf(record).revision)).toEqual([1, 2, 3]);
+  });
+
+  test('of a busy topic does not starve another', async () => {
+    const { bus, broker, during } = world({
+      buffer: { records: 5 },
+      routes: {
+        [CHANGED.type]: { busy: { keyField: 'course_key' } },
+        [ARCHIVED.type]: { calm: { keyField: 'course_key' } },
+      },
+    });
+    Object.assign(broker.faults, { latencyMs: () => 1 });
+    await during(bus.open());
+    const order: string[] = [];
+    const busy = async (worker: number) => {
+      for (let n = 0; n < 20; n++) await bus.send(CHANGED, event(worker, n)).then(() => order.push('busy'));
+    };
+    const calm = async () => {
+      for (let n = 0; n < 3; n++) await bus.send(ARCHIVED, { course_key: courseKey(n) }).then(() => order.push('calm'));
+    };
+    // Five are handed over and three wait at any time: the room that is given back is never enough for all.
+    await during(Promise.all([...[1, 2, 3, 4, 5, 6, 7, 8].map(busy), calm()]));
+    expect(order.lastIndexOf('calm')).toBeLessThan(60);
+  });
+});
+
+describe('the buffer', () => {
+  test('is bounded in bytes too, for what is handed over and for what waits', async () => {
+    const { bus, during, transport, failure } = world({ buffer: { bytes: 3_000 } });
+    await during(bus.open());
+    transport.cut();
+    const note = 'x'.repeat(2_000);
+    const sends = [1, 2, 3, 4].map((n) => failure(bus.send(CHANGED, { ...event(n), note }, { deadlineMs: 5_000 })));
+    expect(await sends[3]).toMatchObject({ code: 'BUS_BUFFER_FULL', details: { outcome: 'not-stored' } });
+    expect(bus.status().buffered.records).toBe(3);
+    transport.mend();
+    expect(await during(Promise.all(sends.slice(0, 3)))).toEqual([undefined, undefined, undefined]);
+    expect(bus.status().buffered).toEqual({ records: 0, bytes: 0 });
+  });
+
+  test('takes a record larger than itself when it is empty', async () => {
+    const { bus, during } = world({ buffer: { bytes: 10 } });
+    expect((await during(bus.send(CHANGED, event(1)))).records).toHaveLength(1);
+  });
+
+  test('a record over the limit of the transport is refused, and those behind it go on', async () => {
+    const { bus, during, failure, stored } = world({ broker: { maxRecordBytes: 2_000 } });
+    await during(bus.open());
+    const large = failure(bus.send(CHANGED, { ...event(1), note: 'x'.repeat(5_000) }));
+    await during(bus.send(CHANGED, event(1, 2)));
+    expect(await large).toMatchObject({ code: 'BUS_RECORD_TOO_LARGE', details: { maxRecordBytes: 2_000 } });
+    expect(stored('courses')).toHaveLength(1);
+  });
+});
+
+describe('giving up', () => {
+  test('an aborted send says whether its record may be stored', async () => {
+    const { bus, during, transport, failure } = world({ buffer: { records: 1 } });
+    await during(bus.open());
+    transport.cut();
+    const { signal, abort } = bound(new AbortController());
+    const handed = failure(bus.send(CHANGED, event(1), { signal }));
+    const waiting = failure(bus.send(CHANGED, event(2), { signal }));
+    abort();
+    expect(await handed).toMatchObject({ code: 'BUS_INTERRUPTED', details: { outcome: 'unknown' } });
+    expect(await waiting).toMatchObject({ code: 'BUS_INTERRUPTED', details: { outcome: 'not-stored' } });
+    const late = failure(bus.send(CHANGED, event(3), { signal }));
+    expect(await late).toMatchObject({ code: 'BUS_INTERRUPTED', details: { outcome: 'not-stored' } });
+  });
+
+  test('when one route fails and another does not, the error says what is stored', async () => {
+    const { bus, broker, during, failure, stored } = world({
+      routes: { [CHANGED.type]: { courses: { keyField: 'course_key' }, audit: {} } },
+      events: [CHANGED],
+    });
+    await during(bus.open());
+    Object.assign(broker.faults, {
+      publish: ({ topic }: { topic: string }) => (topic === 'audit' ? 'refused' : undefined),
+    });
+    const error = await during(failure(bus.send(CHANGED, event(1))));
+    expect(stored('courses')).toHaveLength(1);
+    expect(error).toMatchObject({
+      code: 'BUS_TRANSPORT_UNAVAILABLE',
+      details: {
+        outcome: 'not-stored',
+        stored: [{ topic: 'courses', partition: 0, offset: stored('courses')[0]!.offset }],
+      },
+    });
+  });
+});
+
+describe('what a sender may say', () => {
+  test.each([
+    ['a header that is no text', { headers: { tenant: 5 as never } }],
+    ['a header of the bus', { headers: { ce_id: '1' } }],
+    ['a header of dead letters', { headers: { 'dead-reason': 'x' } }],
+    ['a header with a line end', { headers: { 'a\nb': 'x' } }],
+    ['a header named as the prototype', { headers: { ['__proto__']: 'x' } }],
+    ['a time that is none', { time: 'yesterday' }],
+    ['an invalid Date', { time: new Date(NaN) }],
+    ['a day that does not exist', { time: '2026-02-30T00:00:00Z' }],
+  ])('%s is refused before anything is stored or told', async (_, options) => {
+    const { bus, during, failure, stored } = world();
+    await during(bus.open());
+    let told = 0;
+    bus.connect(CHANGED, () => told++);
+    expect(await failure(bus.send(CHANGED, event(1), options))).toMatchObject({ code: 'BUS_EVENT_INVALID' });
+    expect(stored('courses')).toEqual([]);
+    expect(told).toBe(0);
+  });
+
+  test('the time of a row keeps its microseconds and is written in UTC', async () => {
+    const { bus, during } = world();
+    const { event: metadata } = await during(bus.send(CHANGED, event(1), { time: '2026-01-02T03:04:05.678901+02:00' }));
+    expect(metadata.time).toBe('2026-01-02T01:04:05.678901+00:00');
+  });
+});
+
+function bound(controller: AbortController) {
+  return { signal: controller.signal, abort: () => controller.abort() };
+}
