@@ -218,47 +218,33 @@ async function idle() {
   child.disconnect();
 }
 
-/** What one event costs, publishing and consuming, as the log and its keys grow. */
+/** What one event costs, publishing and consuming, as the log and its keys grow: processor time, which other processes do not blur. */
 async function flat() {
-  const records = (keys) => makeRecords(Math.max(BATCH, keys), keys);
   const rows = [];
   const log = await opened({ path: fresh() });
-  let stored = 0;
-  for (const backlog of [10_000, 100_000, 1_000_000]) {
-    const batch = records(1_000).slice(0, BATCH);
-    while (stored < backlog - 10_000) {
-      await log.publish('course', batch);
-      stored += BATCH;
-    }
-    const publishing = [];
-    for (let i = 0; i < 10; i++) {
-      const start = now();
-      await log.publish('course', batch);
-      publishing.push(((now() - start) / BATCH) * 1_000);
-      stored += BATCH;
-    }
-    const ms = await consumed(log, `backlog-${backlog}`, stored);
-    rows.push([`backlog ${backlog}`, median(publishing), (ms / stored) * 1_000]);
+  const batch = makeRecords(BATCH, 1_000);
+  await publishCost(log, batch, 50);
+  let stored = 50 * BATCH;
+  for (const backlog of [100_000, 1_000_000]) {
+    if (stored === 50 * BATCH) rows.push(['backlog 10000', ...(await smallBacklog(batch))]);
+    await publishCost(log, batch, (backlog - stored) / BATCH);
+    const publish = await publishCost(log, batch, 50);
+    stored = backlog + 50 * BATCH;
+    rows.push([`backlog ${backlog}`, publish, await medianConsumeCost(log, `group-${backlog}`, stored)]);
   }
   await log.close();
   for (const keys of [100, 1_000, 10_000, 100_000]) {
     const other = await opened({ path: fresh() });
-    const all = records(keys);
-    const publishing = [];
-    let count = 0;
-    for (let i = 0; i < 200; i++) {
-      const at = (i * BATCH) % all.length;
-      const start = now();
-      await other.publish('course', all.slice(at, at + BATCH));
-      publishing.push(((now() - start) / BATCH) * 1_000);
-      count += BATCH;
-    }
-    rows.push([`keys ${keys}`, median(publishing), ((await consumed(other, 'group', count)) / count) * 1_000]);
+    const all = makeRecords(100_000, keys);
+    await publishCost(other, all.slice(0, BATCH), 20);
+    const publish = await publishCost(other, all, 100);
+    rows.push([`keys ${keys}`, publish, await medianConsumeCost(other, 'group', 120 * BATCH)]);
     await other.close();
   }
-  console.log('\ncost of one event, in microseconds   publish   consume');
-  for (const [name, publish, consume] of rows)
-    console.log(`${name.padEnd(36)} ${publish.toFixed(2).padStart(7)} ${consume.toFixed(2).padStart(9)}`);
+  console.log('\ncost of one event, in microseconds of processor   publish   consume');
+  for (const [name, publish, consume] of rows) {
+    console.log(`${name.padEnd(49)} ${publish.toFixed(2).padStart(7)} ${consume.toFixed(2).padStart(9)}`);
+  }
   const spread = (part, column) => {
     const values = rows.filter(([name]) => name.startsWith(part)).map((row) => row[column]);
     return (Math.max(...values) / Math.min(...values)).toFixed(2);
@@ -266,6 +252,45 @@ async function flat() {
   console.log(
     `spread over backlog ${spread('backlog', 1)} / ${spread('backlog', 2)}, over keys ${spread('keys', 1)} / ${spread('keys', 2)}   (want <= 1.3)`,
   );
+}
+
+// A small backlog is made and read several times, or starting would be all of its cost.
+async function smallBacklog(batch) {
+  const publish = [];
+  const consume = [];
+  for (let i = 0; i < 10; i++) {
+    const log = await opened({ path: fresh() });
+    publish.push(await publishCost(log, batch, 10));
+    for (let j = 0; j < 3; j++) consume.push(await consumeCost(log, `group-${j}`, 10 * BATCH));
+    await log.close();
+  }
+  return [median(publish), median(consume)];
+}
+
+async function publishCost(log, records, batches) {
+  const before = process.cpuUsage();
+  for (let i = 0; i < batches; i++) {
+    const at = (i * BATCH) % records.length;
+    await log.publish('course', records.slice(at, at + BATCH));
+  }
+  return spent(before) / (batches * BATCH);
+}
+
+async function consumeCost(log, group, count) {
+  const before = process.cpuUsage();
+  await consumed(log, group, count);
+  return spent(before) / count;
+}
+
+async function medianConsumeCost(log, group, count) {
+  const costs = [];
+  for (let i = 0; i < 3; i++) costs.push(await consumeCost(log, `${group}-${i}`, count));
+  return median(costs);
+}
+
+function spent(before) {
+  const { user, system } = process.cpuUsage(before);
+  return user + system;
 }
 
 async function beReader(path, task) {

