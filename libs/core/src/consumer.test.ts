@@ -1,0 +1,371 @@
+import { jsonCodec } from '@event-bus/testing';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { ARCHIVED, CHANGED, courseKey, world } from './world.test.fixture.js';
+import {
+  BusError,
+  deadLetterTopic,
+  defineEvent,
+  exponential,
+  schema,
+  signals,
+  type Codec,
+  type DeadFact,
+  type PausedFact,
+  type Transport,
+} from './index.js';
+
+const event = (n: number, revision = 1) => ({ course_key: courseKey(n), revision });
+const dead = deadLetterTopic('courses', 'catalog');
+const never = new Promise<never>(() => {});
+const away = () => new BusError('BUS_REGISTRY_UNAVAILABLE', 'The registry does not answer.');
+
+/** A codec that asks `schemaOf` before each decode. */
+const asking = (schemaOf: (revision: number) => Promise<void> | undefined) => (): Codec => {
+  const codec = jsonCodec();
+  return {
+    ...codec,
+    decode(definition, record) {
+      const data = codec.decode(definition, record) as { revision: number };
+      const waiting = schemaOf(data.revision);
+      return waiting === undefined ? data : waiting.then(() => data);
+    },
+  };
+};
+
+function heard<Fact>(signal: { subscribe(hear: (fact: Fact) => void): () => void }): Fact[] {
+  const facts: Fact[] = [];
+  onTestFinished(signal.subscribe((fact) => facts.push(fact)));
+  return facts;
+}
+
+describe('a schema that is not known yet', () => {
+  test.each(['throws', 'rejects'])(
+    'while the registry is down (%s) the group waits and says so; nothing is a dead letter',
+    async (how) => {
+      let refusals = 3;
+      const { bus, during, until, stored } = world({
+        broker: {
+          codec: asking(() => {
+            if (refusals-- <= 0) return undefined;
+            if (how === 'throws') throw away();
+            return Promise.reject(away());
+          }),
+        },
+      });
+      const paused = heard<PausedFact>(signals.paused);
+      const resumed = heard<PausedFact>(signals.resumed);
+      const seen: number[] = [];
+      bus.handle(CHANGED, { id: 'view' }, (data) => void seen.push(data.revision));
+      await during(bus.start());
+      await during(Promise.all([1, 2, 3].map((revision) => bus.send(CHANGED, event(1, revision)))));
+      await until(() => seen.length === 3);
+      expect(seen).toEqual([1, 2, 3]);
+      expect(paused.map(({ reason }) => reason)).toEqual(['registry']);
+      expect(resumed.map(({ reason }) => reason)).toEqual(['registry']);
+      expect(stored(dead)).toEqual([]);
+      await during(bus.close());
+    },
+  );
+
+  test('holds up what comes behind it in its partition, and nothing before it', async () => {
+    let arrive = () => {};
+    const arrived = new Promise<void>((resolve) => (arrive = resolve));
+    const { bus, during, until, clock } = world({
+      broker: { codec: asking((revision) => (revision === 5 ? arrived : undefined)) },
+    });
+    await during(bus.open());
+    await during(Promise.all([1, 2, 3, 4, 5, 6].map((revision) => bus.send(CHANGED, event(revision, revision)))));
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, async (data) => void seen.push(data.revision));
+    await during(bus.start());
+    await until(() => seen.length === 4);
+    await clock.advance(10_000);
+    expect(seen).toEqual([1, 2, 3, 4]);
+    arrive();
+    await until(() => seen.length === 6);
+    await during(bus.close());
+  });
+
+  test('and never comes does not hold up a stop', async () => {
+    const { bus, during, until, clock, lag } = world({
+      broker: { codec: asking((revision) => (revision === 2 ? never : undefined)) },
+    });
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, (data) => void seen.push(data.revision));
+    await during(bus.start());
+    await during(Promise.all([1, 2, 3].map((revision) => bus.send(CHANGED, event(1, revision)))));
+    await until(() => seen.length === 1 && bus.status().consumers[0]!.inFlight === 1);
+    const from = clock.monotonic();
+    await during(bus.stop());
+    expect(clock.monotonic() - from).toBeLessThan(1_000);
+    expect(await lag()).toBe(2);
+  });
+
+  test('unreadable after all, it is a dead letter that holds up nobody while it cannot be written', async () => {
+    const { bus, broker, during, until, stored } = world({
+      broker: {
+        codec: asking((revision) =>
+          revision === 1 ? Promise.reject(new BusError('BUS_SCHEMA_UNKNOWN', 'Unknown.')) : undefined,
+        ),
+      },
+    });
+    let isFull = true;
+    Object.assign(broker.faults, {
+      publish: ({ topic }: { topic: string }) => (topic === dead && isFull ? 'refused' : undefined),
+    });
+    const deaths = heard<DeadFact>(signals.dead);
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, (data) => void seen.push(data.revision));
+    await during(bus.start());
+    await during(Promise.all([1, 2, 3].map((revision) => bus.send(CHANGED, event(1, revision)))));
+    await until(() => seen.length === 2);
+    expect(stored(dead)).toEqual([]);
+    isFull = false;
+    await until(() => deaths.length === 1);
+    expect(stored(dead)).toHaveLength(1);
+    expect(deaths).toMatchObject([{ reason: 'BUS_SCHEMA_UNKNOWN', handler: undefined, deadLetters: dead }]);
+    await during(bus.close());
+  });
+});
+
+describe('positions', () => {
+  test('a commit that is put off at the last moment is made before the partition leaves', async () => {
+    const { bus, broker, during, until, lag } = world({ commitIntervalMs: 60_000 });
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, (data) => void seen.push(data.revision));
+    await during(bus.start());
+    await during(Promise.all([1, 2, 3].map((revision) => bus.send(CHANGED, event(1, revision)))));
+    await until(() => seen.length === 3);
+    let refusals = 3;
+    Object.assign(broker.faults, { commit: () => (refusals-- > 0 ? 'refused' : undefined) });
+    await during(bus.stop());
+    expect(await lag()).toBe(0);
+  });
+
+  test('are committed also when records arrive before subscribe has answered', async () => {
+    const late = (transport: Transport): Transport => ({
+      ...transport,
+      async subscribe(options, receiver) {
+        const subscription = await transport.subscribe(options, receiver);
+        await new Promise<void>((resolve) => clock.timer(5_000, resolve));
+        return subscription;
+      },
+    });
+    const { bus, clock, during, until, lag } = world({ wrap: late });
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, (data) => void seen.push(data.revision));
+    await during(bus.open());
+    await during(Promise.all([1, 2].map((revision) => bus.send(CHANGED, event(1, revision)))));
+    const started = bus.start();
+    await until(() => seen.length === 2);
+    await during(started);
+    await during(bus.send(CHANGED, event(1, 3)));
+    await until(() => seen.length === 3);
+    await clock.advance(3_000);
+    expect(await lag()).toBe(0);
+    await during(bus.close());
+  });
+
+  test('a commit that hangs ends no later than the partition: what runs is interrupted', async () => {
+    let isHanging = false;
+    const hanging = (transport: Transport): Transport => ({
+      ...transport,
+      async subscribe(options, receiver) {
+        const subscription = await transport.subscribe(options, receiver);
+        return { ...subscription, commit: (commits) => (isHanging ? never : subscription.commit(commits)) };
+      },
+    });
+    const { bus, during, until } = world({ wrap: hanging, stopTimeoutMs: 2_000 });
+    let signal: AbortSignal | undefined;
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, (data, context) => {
+      seen.push(data.revision);
+      if (data.revision === 1) return undefined;
+      signal = context.signal;
+      return never;
+    });
+    await during(bus.start());
+    isHanging = true;
+    await during(bus.send(CHANGED, event(1)));
+    await during(bus.send(CHANGED, event(2, 2)));
+    await until(() => seen.length === 2);
+    await during(bus.stop());
+    expect(signal!.reason).toMatchObject({ code: 'BUS_INTERRUPTED' });
+  });
+});
+
+describe('an attempt', () => {
+  test('that an around function does not let through is a failure, not a success', async () => {
+    const { bus, during, until, stored } = world({
+      retry: exponential({ attempts: 2 }),
+      around: [async (context, next) => (context.offset === '0' ? undefined : next())],
+    });
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, (data) => void seen.push(data.revision));
+    await during(bus.start());
+    await during(Promise.all([1, 2].map((revision) => bus.send(CHANGED, event(revision, revision)))));
+    await until(() => stored(dead).length === 1 && seen.length === 1);
+    const headers = Object.fromEntries(stored(dead)[0]!.headers.map(([name, value]) => [name, String(value)]));
+    expect(headers).toMatchObject({
+      'dead-attempts': '2',
+      'dead-message': expect.stringContaining('did not call "next"'),
+    });
+    await during(bus.close());
+  });
+
+  test('runs inside all around functions, the first outermost, and what they throw is its failure', async () => {
+    const order: string[] = [];
+    const { bus, during, until } = world({
+      around: ['outer', 'inner'].map((name) => async (_, next) => {
+        order.push(`${name} begins`);
+        await next();
+        order.push(`${name} ends`);
+      }),
+    });
+    bus.handle(CHANGED, { id: 'view' }, () => void order.push('handler'));
+    await during(bus.start());
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => order.length === 5);
+    expect(order).toEqual(['outer begins', 'inner begins', 'handler', 'inner ends', 'outer ends']);
+    await during(bus.close());
+  });
+
+  test('that answers a query is awaited, and one whose then throws has failed', async () => {
+    const { bus, during, until, stored } = world({ retry: exponential({ attempts: 1 }) });
+    let runs = 0;
+    const query = (isBroken: boolean) => ({
+      then(resolve: () => void) {
+        runs++;
+        if (isBroken) throw new Error('no connection');
+        resolve();
+      },
+    });
+    bus.handle(CHANGED, { id: 'view' }, (data) => query(data.revision === 1));
+    await during(bus.start());
+    await during(Promise.all([1, 2, 3].map((revision) => bus.send(CHANGED, event(revision, revision)))));
+    await until(() => runs === 3 && bus.status().consumers[0]!.inFlight === 0);
+    expect(stored(dead)).toHaveLength(1);
+    await during(bus.close());
+  });
+
+  test('that throws something odd is a dead letter, and the consumer goes on', async () => {
+    const odd: unknown[] = [
+      undefined,
+      'text',
+      Object.assign(new Error('x'), { message: { nested: true } }),
+      Object.assign(new Error('x'), { name: 'NonRetryable' }),
+      Object.assign(new Error('x'), { code: 'constructor' }),
+      Object.create(null),
+    ];
+    const { bus, during, until, stored } = world({ retry: exponential({ attempts: 1 }) });
+    const seen: number[] = [];
+    bus.handle(CHANGED, { id: 'view' }, (data) => {
+      seen.push(data.revision);
+      if (data.revision < odd.length) throw odd[data.revision];
+    });
+    await during(bus.start());
+    for (let revision = 0; revision <= odd.length; revision++) await during(bus.send(CHANGED, event(1, revision)));
+    await until(() => seen.length === odd.length + 1 && bus.status().consumers[0]!.inFlight === 0);
+    expect(stored(dead)).toHaveLength(odd.length);
+    await during(bus.close());
+  });
+
+  test('an asynchronous policy is no policy: the event is a dead letter and is not tried for ever', async () => {
+    const { bus, during, until, stored } = world({ retry: (async () => ({ action: 'retry', afterMs: 1 })) as never });
+    let runs = 0;
+    bus.handle(CHANGED, { id: 'view' }, () => {
+      runs++;
+      throw new Error('again');
+    });
+    await during(bus.start());
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => stored(dead).length === 1);
+    expect(runs).toBe(1);
+    await during(bus.close());
+  });
+});
+
+describe('a bus that is used out of turn', () => {
+  test('a handler paused before the start waits from the start', async () => {
+    const { bus, during, until, clock } = world();
+    const seen = { one: 0, two: 0 };
+    bus.handle(CHANGED, { id: 'one' }, () => void seen.one++);
+    bus.handle(CHANGED, { id: 'two' }, () => void seen.two++);
+    bus.pause('one');
+    await during(bus.start());
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => seen.two === 1);
+    await clock.advance(5_000);
+    expect(seen.one).toBe(0);
+    expect(bus.status().consumers[0]!.pausedHandlers).toEqual(['one']);
+    bus.resume('one');
+    await until(() => seen.one === 1);
+    await during(bus.close());
+  });
+
+  test('a kill switch for a handler that does not exist says which ones do', () => {
+    const { bus } = world();
+    bus.handle(CHANGED, { id: 'view' }, () => {});
+    expect(() => bus.pause('veiw')).toThrow('No handler of bus "default" has the id "veiw"; there are: view.');
+    expect(() => bus.resume('veiw')).toThrow(BusError);
+  });
+
+  test('closed before it was opened, it opens nothing any more', async () => {
+    let isOpened = false;
+    const watched = (transport: Transport): Transport => ({
+      ...transport,
+      open: async () => {
+        isOpened = true;
+        await transport.open();
+      },
+    });
+    const { bus, during, failure } = world({ wrap: watched });
+    const closing = bus.close();
+    expect(await failure(bus.send(CHANGED, event(1)))).toMatchObject({ code: 'BUS_CLOSED' });
+    expect(await failure(bus.start())).toMatchObject({ code: 'BUS_CLOSED' });
+    await during(closing);
+    expect(isOpened).toBe(false);
+    expect(bus.status().state).toBe('closed');
+  });
+
+  test('stopped before it was opened, it still sends', async () => {
+    const { bus, during } = world();
+    await during(bus.stop());
+    expect((await during(bus.send(CHANGED, event(1)))).records).toHaveLength(1);
+    await during(bus.close());
+  });
+
+  test('two definitions of one event type are refused wherever they meet', async () => {
+    const { bus, during, failure } = world();
+    const other = defineEvent({ type: CHANGED.type, data: { course_key: schema.courseKey() } });
+    expect(() => bus.define(other)).toThrow(/another definition of "org.example.course.changed.v1"/);
+    bus.handle(other, { id: 'view' }, () => {});
+    expect(await during(failure(bus.start()))).toMatchObject({ code: 'BUS_CONFIG_INVALID' });
+  });
+
+  test.each(['', 'a\nb', 'x'.repeat(201), undefined, 5])('the handler id %j is refused', async (id) => {
+    const { bus, during, failure } = world();
+    bus.handle(CHANGED, { id: id as string }, () => {});
+    expect(await during(failure(bus.start()))).toMatchObject({ code: 'BUS_CONFIG_INVALID' });
+  });
+
+  test('when one group cannot start, stopping ends those that could', async () => {
+    let stops = 0;
+    const half = (transport: Transport): Transport => ({
+      ...transport,
+      async subscribe(options, receiver) {
+        if (options.group === 'refused') throw new BusError('BUS_TRANSPORT_REFUSED', 'Not allowed.');
+        const subscription = await transport.subscribe(options, receiver);
+        await new Promise<void>((resolve) => clock.timer(1_000, resolve));
+        return { ...subscription, stop: () => subscription.stop().then(() => void stops++) };
+      },
+    });
+    const { bus, clock, during, failure } = world({ wrap: half });
+    bus.handle(CHANGED, { id: 'a', group: 'slow' }, () => {});
+    bus.handle(ARCHIVED, { id: 'b', group: 'refused' }, () => {});
+    expect(await during(failure(bus.start()))).toMatchObject({ code: 'BUS_TRANSPORT_REFUSED' });
+    await during(bus.stop());
+    expect(stops).toBe(1);
+    await during(bus.close());
+  });
+});
