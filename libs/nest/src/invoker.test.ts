@@ -227,6 +227,22 @@ describe.each(HOSTS)('a handler among the %s', (kind) => {
     expect(nest.module.get(CourseView).seen).toEqual([expect.any(ChangedDto)]);
   });
 
+  it('has its pipes run over bare parameters as well', async () => {
+    @Controller()
+    class CourseView {
+      seen: unknown[] = [];
+      @UsePipes({ transform: (value: unknown) => (value instanceof EventBusContext ? value : [value]) })
+      @OnEventBus(COURSE_CHANGED)
+      changed(data: CourseChanged) {
+        this.seen.push(data);
+      }
+    }
+    const nest = await nestOf(hostIn(kind, CourseView));
+
+    await nest.deliver('CourseView.changed');
+    expect(nest.module.get(CourseView).seen).toEqual([[DEMO]]);
+  });
+
   it('makes a new request scope for each attempt, with a REQUEST that shows the delivery', async () => {
     const made: CourseView[] = [];
     @Injectable({ scope: Scope.REQUEST })
