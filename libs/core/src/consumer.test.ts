@@ -234,6 +234,7 @@ describe('an attempt', () => {
     const { bus, during, until, stored } = world({ retry: exponential({ attempts: 1 }) });
     let runs = 0;
     const query = (isBroken: boolean) => ({
+      // oxlint-disable-next-line unicorn/no-thenable -- that is what this is about
       then(resolve: () => void) {
         runs++;
         if (isBroken) throw new Error('no connection');
