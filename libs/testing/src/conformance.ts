@@ -6,6 +6,10 @@
  * What is skipped follows from the transport's capabilities and from the faults that were passed in, and is printed with its reason.
  */
 import type { Capabilities, Transport } from '@event-bus/core';
+import { busFailures } from './conformance/bus-failures.js';
+import { busHandlers } from './conformance/bus-handlers.js';
+import { busPublish } from './conformance/bus-publish.js';
+import { busStop } from './conformance/bus-stop.js';
 import { close } from './conformance/close.js';
 import { commit } from './conformance/commit.js';
 import { delivery } from './conformance/delivery.js';
@@ -64,6 +68,10 @@ export const chapters: readonly Chapter[] = [
   close,
   failure,
   volume,
+  busPublish,
+  busHandlers,
+  busFailures,
+  busStop,
 ];
 
 /** The name of every promise, as `chapter: name`, in the order of the suite. */

@@ -33,6 +33,8 @@ export interface ConformanceFaults {
   readonly unreachable?: () => Transport;
   /** Retention: forgets all records of a partition before an offset. */
   readonly deleteBefore?: (topic: string, partition: number, offset: string) => Promise<void>;
+  /** The schema registry does not answer, until the function is called that this resolves with. */
+  readonly registryDown?: () => Promise<() => Promise<void>>;
 }
 
 export interface World {
@@ -53,6 +55,8 @@ export interface World {
   join(transport: Transport, options: MemberOptions): Promise<Member>;
   /** Something to wait for until it is opened; opened when the case ends. */
   gate(): Gate;
+  /** Is called when the case ends, before the transports are closed. */
+  cleanup(end: () => Promise<void>): void;
   /** Waits until `check` answers true; fails with what it waited for. */
   eventually(check: () => boolean | Promise<boolean>, what: () => string): Promise<void>;
 }
@@ -74,6 +78,7 @@ export async function inWorld(options: WorldOptions, run: (world: World) => Prom
   const transports: Transport[] = [];
   const members: Member[] = [];
   const gates: Gate[] = [];
+  const cleanups: (() => Promise<void>)[] = [];
   const id = randomUUID().slice(0, 8);
   let names = 0;
 
@@ -108,12 +113,14 @@ export async function inWorld(options: WorldOptions, run: (world: World) => Prom
       gates.push(gate);
       return gate;
     },
+    cleanup: (end) => void cleanups.push(end),
     eventually: (check, what) => eventually(options.patienceMs, check, what),
   };
   try {
     await run(world);
   } finally {
     for (const gate of gates) gate.open();
+    await Promise.all(cleanups.map((end) => end()));
     await Promise.all(transports.map((transport) => transport.close()));
   }
   for (const member of members) assert.deepEqual(member.violations, []);
