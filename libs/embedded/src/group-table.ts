@@ -55,58 +55,71 @@ export interface Taken extends PartitionId {
 
 /** Takes a turn. Inside a write transaction. */
 export function takeTurn(environment: Environment, turn: Turn): TurnResult {
-  const { positions, members } = environment.databases;
+  const { members } = environment.databases;
   const { group, member } = turn;
   const now = machineTime();
   const commits = turn.commits.map((commit) => applyCommit(environment, group, member, commit));
   const isNew = members.get([group, member]) === undefined;
   const { live, dead } = membersOf(environment, group, member, now);
   for (const gone of dead) void members.remove([group, gone]);
+
   const until = now + LEASE_MS;
+  const shares: Shares = { lost: [], unwanted: [], taken: [], returned: 0 };
   if (turn.isLeaving) {
     void members.remove([group, member]);
-    for (const { id, partitions } of turn.topics)
-      for (let p = 0; p < partitions; p++) giveBack(environment, group, member, { topic: id, partition: p });
+    for (const topic of turn.topics) leaveTopic(environment, turn, topic);
   } else {
     const row: MemberRow = { ...turn.process, topics: turn.topics.map(({ id }) => id), until };
     void members.put([group, member], row);
     live.set(member, row);
+    for (const topic of turn.topics) shareTopic(environment, turn, topic, live, shares);
   }
-  let isChanged = isNew || turn.isLeaving || dead.length > 0;
+  const isChanged = isNew || turn.isLeaving || dead.length > 0 || shares.returned > 0;
+  return { commits, until, generation: noteChange(environment, group, isChanged), ...shares };
+}
 
-  const result = { lost: [] as PartitionId[], unwanted: [] as PartitionId[], taken: [] as Taken[] };
-  if (!turn.isLeaving) {
-    const held = new Set(turn.held.map(({ topic, partition }) => `${topic}/${partition}`));
-    for (const topic of turn.topics) {
-      const rows = rowsOf(environment, group, topic, turn.from);
-      const eligible = [...live].filter(([, row]) => row.topics.includes(topic.id)).map(([id]) => id);
-      const wanted = sharePartitions(
-        rows.map(({ owner }) => (owner !== undefined && live.has(owner) ? owner : undefined)),
-        eligible.sort(),
-        topic.id,
-      );
-      for (const [partition, row] of rows.entries()) {
-        const id = { topic: topic.id, partition };
-        const isHeld = held.has(`${id.topic}/${id.partition}`);
-        const isMine = row.owner === member;
-        if (isHeld && !isMine) result.lost.push(id);
-        else if (isHeld && wanted[partition] !== member) result.unwanted.push(id);
-        else if (
-          !isHeld &&
-          wanted[partition] === member &&
-          (isMine || row.owner === undefined || !live.has(row.owner))
-        ) {
-          if (!isMine) void positions.put([topic.id, partition, group], { ...row, owner: member });
-          result.taken.push({ ...id, position: row.committed, ahead: rangesOf(row.committed, row.ahead) });
-        } else if (!isHeld && isMine) {
-          // Revoked, or left from a turn whose answer never came.
-          giveBack(environment, group, member, id);
-          isChanged = true;
-        }
-      }
+interface Shares {
+  readonly lost: PartitionId[];
+  readonly unwanted: PartitionId[];
+  readonly taken: Taken[];
+  /** How many partitions became free. */
+  returned: number;
+}
+
+function shareTopic(
+  environment: Environment,
+  { group, member, from, held }: Turn,
+  topic: TopicRow,
+  live: ReadonlyMap<string, MemberRow>,
+  shares: Shares,
+): void {
+  const rows = rowsOf(environment, group, topic, from);
+  const owners = rows.map(({ owner }) => (owner !== undefined && live.has(owner) ? owner : undefined));
+  const eligible = [...live].filter(([, row]) => row.topics.includes(topic.id)).map(([id]) => id);
+  const wanted = sharePartitions(owners, eligible.sort(), topic.id);
+  const isHeld = new Set(held.filter((id) => id.topic === topic.id).map(({ partition }) => partition));
+  for (const [partition, row] of rows.entries()) {
+    const id = { topic: topic.id, partition };
+    const isMine = row.owner === member;
+    const isForMe = wanted[partition] === member;
+    if (isHeld.has(partition)) {
+      if (!isMine) shares.lost.push(id);
+      else if (!isForMe) shares.unwanted.push(id);
+    } else if (isForMe && (isMine || owners[partition] === undefined)) {
+      if (!isMine) void environment.databases.positions.put([topic.id, partition, group], { ...row, owner: member });
+      shares.taken.push({ ...id, position: row.committed, ahead: rangesOf(row.committed, row.ahead) });
+    } else if (isMine) {
+      // Revoked, or left from a turn whose answer never came.
+      giveBack(environment, group, member, id);
+      shares.returned++;
     }
   }
-  return { commits, until, generation: noteChange(environment, group, isChanged), ...result };
+}
+
+function leaveTopic(environment: Environment, { group, member }: Turn, topic: TopicRow): void {
+  for (let partition = 0; partition < topic.partitions; partition++) {
+    giveBack(environment, group, member, { topic: topic.id, partition });
+  }
 }
 
 /** The position of a group in a partition and what it finished beyond. */
