@@ -37,7 +37,7 @@ export interface BusOptions {
   readonly timeoutMs?: number;
   /** Handlers running at once in each group of this process. Default 32. */
   readonly concurrency?: number;
-  /** What a group may have in hand at once. Default 2 000 records, 32 MiB. */
+  /** What a group may have in hand at once. Default 1 000 records, 32 MiB. */
   readonly maxInFlight?: { readonly records?: number; readonly bytes?: number };
   /** How often positions are committed, in milliseconds. Default 1 000. */
   readonly commitIntervalMs?: number;
@@ -439,7 +439,7 @@ const DEFAULTS = {
   routes: {} as Routes,
   timeoutMs: 30_000,
   concurrency: 32,
-  maxInFlight: { records: 2_000, bytes: 32 * 1024 * 1024 },
+  maxInFlight: { records: 1_000, bytes: 32 * 1024 * 1024 },
   commitIntervalMs: 1_000,
   sendDeadlineMs: 30_000,
   buffer: { records: 10_000, bytes: 32 * 1024 * 1024 },
