@@ -4,7 +4,7 @@ import { parse, workspaces } from './sources.js';
 
 /** One word per idea (docs/glossary.md): these have another word here, and are no part of a name that we declare. */
 const NOT_USED = /payload|message|queue|channel|dlq|worker|listener|utils|helper|manager/i;
-const NOT_USED_FORMS = /^(I[A-Z][a-z]|do[A-Z]|process[A-Z])|Impl$/;
+const NOT_USED_FORMS = /^(I[A-Z][a-z]|do[A-Z])|Impl$/;
 
 const isWrong = (name: string) => (NOT_USED.test(name) || NOT_USED_FORMS.test(name)) && !ALLOWED.has(name);
 
