@@ -27,4 +27,5 @@ export {
   type SimulatedOptions,
   type SimulatedTransport,
 } from './simulated.js';
+export { tcpProxy, type Direction, type TcpProxy, type TcpProxyOptions } from './tcp-proxy.js';
 export { virtualClock, type VirtualClock, type VirtualClockOptions, type VirtualProcess } from './virtual-clock.js';
