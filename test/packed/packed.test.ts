@@ -131,7 +131,7 @@ describe('an application that installs the packed libraries', () => {
   });
 
   it('leaves at once on a second SIGTERM', async () => {
-    let timer: NodeJS.Timeout | undefined;
+    let timer: ReturnType<typeof setInterval> | undefined;
     const { code, output } = await run(
       folder,
       process.execPath,

@@ -44,7 +44,7 @@ export function compile(folder: string): Promise<Ended> {
 
 export interface Ended {
   readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
+  readonly signal: string | null;
   readonly output: string;
 }
 

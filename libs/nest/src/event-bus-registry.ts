@@ -50,6 +50,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
   readonly #sources: HandlerSource[] = [];
   #definitions: ReadonlyMap<string, EventDefinition> = new Map();
   #handlers = 0;
+  #isOpen = false;
   #preparing: Promise<void> | undefined;
   readonly #opened = pending();
   readonly #clock: Clock;
@@ -85,11 +86,6 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     this.#sources.push(source);
   }
 
-  /** How many handlers this application has for this bus. Known once prepared. */
-  get handlerCount(): number {
-    return this.#handlers;
-  }
-
   /** The definition of an event type this application knows on this bus. Known once prepared. */
   definition(eventType: string): EventDefinition | undefined {
     return this.#definitions.get(eventType);
@@ -97,17 +93,18 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
 
   /** Finds definitions and handlers, checks everything together and opens the bus. Idempotent. */
   prepare(): Promise<void> {
-    this.#preparing ??= this.#prepare().then(this.#opened.resolve, async (error: unknown) => {
-      this.#opened.reject(error);
-      await this.#closeAll();
-      throw error;
-    });
-    return this.#preparing;
+    return (this.#preparing ??= this.#orClose(this.#prepare()));
+  }
+
+  /** Starts the handlers. */
+  async start(): Promise<void> {
+    await this.#orClose(this.bus.start());
+    this.log.started({ handlers: this.#handlers });
   }
 
   /** Whether the bus can be sent to. */
   get isOpen(): boolean {
-    return this.bus.status().state !== 'new';
+    return this.#isOpen;
   }
 
   /** Resolves once the bus is open; rejects with what stopped the start, or after `deadlineMs` (default 30 000). */
@@ -124,6 +121,17 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
       );
     });
     await Promise.race([this.#opened.promise, late]).finally(cancel);
+  }
+
+  // Nest does not close an application whose start was refused; what was opened would keep the process alive.
+  async #orClose(step: Promise<void>): Promise<void> {
+    try {
+      await step;
+    } catch (error) {
+      this.#opened.reject(error);
+      await this.#closeAll();
+      throw error;
+    }
   }
 
   async #closeAll(): Promise<void> {
@@ -143,6 +151,8 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     problems.push(...this.#handle(mine), ...this.#joinAll(), ...this.bus.problems());
     if (problems.length > 0) throw invalid(problems);
     await this.bus.open();
+    this.#isOpen = true;
+    this.#opened.resolve();
   }
 
   #define(features: readonly EventBusFeature[], handlers: readonly FoundHandler[]): void {

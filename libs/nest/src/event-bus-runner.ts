@@ -10,6 +10,7 @@ import { DEFAULT_BUS, EVENT_BUS_RUNNER } from './tokens.js';
 export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
   readonly #registry: EventBusRegistry;
   readonly #clock: Clock;
+  #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #cancelWarning = () => {};
 
@@ -27,13 +28,8 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /** Starts the handlers; resolves once every group has joined. With `autoStart: false` this is for the application to call. Idempotent. */
-  async start(): Promise<void> {
-    await this.#registry.prepare();
-    await this.#registry.bus.start();
-    this.#registry.log.started({ handlers: this.#registry.handlerCount });
-    this.#cancelWarning = this.#clock.timer(HOOKS_AFTER_MS, () => {
-      if (process.listenerCount('SIGTERM') === 0) this.#registry.log.hooksMissing();
-    });
+  start(): Promise<void> {
+    return (this.#starting ??= this.#start());
   }
 
   /** Takes nothing more, lets running handlers finish until `stopTimeoutMs`, commits and leaves. Sending goes on. Idempotent. */
@@ -44,6 +40,14 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
   /** For `EventBusStrategy`: handlers that are found elsewhere. Before the application is initialised. */
   join(source: HandlerSource): void {
     this.#registry.join(source);
+  }
+
+  async #start(): Promise<void> {
+    await this.#registry.prepare();
+    await this.#registry.start();
+    this.#cancelWarning = this.#clock.timer(HOOKS_AFTER_MS, () => {
+      if (process.listenerCount('SIGTERM') === 0) this.#registry.log.hooksMissing();
+    });
   }
 
   async #stop(): Promise<void> {

@@ -353,6 +353,18 @@ describe('a start', () => {
     });
   });
 
+  it('that fails closes what it has opened', async () => {
+    const transport = simulated();
+    transport.subscribe = () => Promise.reject(new Error('no group for you'));
+    const close = vi.spyOn(transport, 'close');
+
+    await expect(
+      refusal({ imports: [EventBusModule.forRoot(options({ transport }))], providers: [CourseView] }),
+    ).resolves.toMatchObject({ message: 'no group for you' });
+
+    expect(close).toHaveBeenCalledOnce();
+  });
+
   it('names each handler once in the log, with topic and group', async () => {
     const lines: unknown[][] = [];
     await start({
