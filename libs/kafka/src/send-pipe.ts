@@ -19,13 +19,16 @@ export interface Entry {
   readonly deadline: number;
   /** Once an append of it ended in doubt, no later answer can say that it is not stored. */
   isInDoubt: boolean;
+  /** The first call counts. */
   readonly settle: (outcome: PublishOutcome) => void;
 }
 
 export class SendPipe {
   readonly #lines = new Map<string, Line>();
+  /** What the append under way took out of the lines. */
+  #inFlight: readonly Taken[] = [];
   #isSending = false;
-  #wake: NodeJS.Immediate | NodeJS.Timeout | undefined;
+  #cancelWake: (() => void) | undefined;
   #sweep: NodeJS.Timeout | undefined;
   #idle: (() => void)[] = [];
 
@@ -35,7 +38,10 @@ export class SendPipe {
     const place = `${topic}\n${partition}`;
     let line = this.#lines.get(place);
     if (line === undefined)
-      this.#lines.set(place, (line = { topic, partition, waiting: new Fifo(), retries: 0, alone: 0, pausedUntil: 0 }));
+      this.#lines.set(
+        place,
+        (line = { topic, partition, waiting: new Fifo(), retries: 0, alone: 0, pausedUntil: 0, error: undefined }),
+      );
     line.waiting.push(entry);
     this.#schedule(0);
     this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS).unref();
@@ -48,32 +54,33 @@ export class SendPipe {
   }
 
   #schedule(afterMs: number): void {
-    if (this.#isSending || (this.#wake !== undefined && afterMs > 0)) return;
-    this.#cancelWake();
+    if (this.#isSending || (this.#cancelWake !== undefined && afterMs > 0)) return;
+    this.#cancelWake?.();
     const go = () => {
-      this.#wake = undefined;
+      this.#cancelWake = undefined;
       void this.#send();
     };
-    this.#wake = afterMs === 0 ? setImmediate(go) : setTimeout(go, afterMs);
-  }
-
-  #cancelWake(): void {
-    if (this.#wake === undefined) return;
-    clearImmediate(this.#wake as NodeJS.Immediate);
-    clearTimeout(this.#wake as NodeJS.Timeout);
-    this.#wake = undefined;
+    if (afterMs === 0) {
+      const immediate = setImmediate(go);
+      this.#cancelWake = () => clearImmediate(immediate);
+    } else {
+      const timeout = setTimeout(go, afterMs);
+      this.#cancelWake = () => clearTimeout(timeout);
+    }
   }
 
   async #send(): Promise<void> {
     if (this.#isSending) return;
     this.#isSending = true;
     for (let taken = this.#take(); taken.length > 0; taken = this.#take()) {
+      this.#inFlight = taken;
       const parts = taken.map(({ line, entries }): Part => ({
         topic: line.topic,
         partition: line.partition,
         records: entries.map(({ record }) => record),
       }));
       const outcomes = await this.producer.append(parts);
+      this.#inFlight = [];
       for (const [i, { line, entries }] of taken.entries()) this.#settle(line, entries, outcomes[i]!);
     }
     this.#isSending = false;
@@ -115,14 +122,18 @@ export class SendPipe {
       for (const [i, entry] of entries.entries())
         entry.settle({ status: 'stored', partition: line.partition, offset: String(base + i) });
       line.retries = 0;
+      line.error = undefined;
       return;
     }
     const isDoubt = outcome.status === 'unknown';
     for (const entry of entries) entry.isInDoubt ||= isDoubt;
     if (!isDoubt && !outcome.error.retryable) return this.#refused(line, entries, outcome.error);
+    const now = performance.now();
+    const [late, open] = [entries.filter(isOverdue(now)), entries.filter((entry) => !isOverdue(now)(entry))];
+    for (const entry of late) entry.settle(lastWord(entry, outcome.error));
     // Before anything newer of this partition.
-    line.waiting.unshift(entries);
-    line.pausedUntil = performance.now() + Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** line.retries++);
+    line.waiting.unshift(open);
+    line.pausedUntil = now + Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** line.retries++);
     line.error = outcome.error;
   }
 
@@ -137,8 +148,15 @@ export class SendPipe {
     const now = performance.now();
     for (const line of this.#lines.values()) {
       if (line.waiting.size === 0) continue;
-      for (const entry of line.waiting.remove((one) => one.deadline <= now))
+      for (const entry of line.waiting.remove(isOverdue(now)))
         entry.settle(lastWord(entry, line.error ?? tooLate(line)));
+    }
+    // The partition stays shut until the answer comes, or newer records would overtake; but nobody waits longer than was said.
+    for (const { line, entries } of this.#inFlight) {
+      for (const entry of entries.filter(isOverdue(now))) {
+        entry.isInDoubt = true;
+        entry.settle(lastWord(entry, tooLate(line)));
+      }
     }
     if (!this.#isSending) this.#rest();
   }
@@ -149,7 +167,8 @@ export class SendPipe {
     if (this.#lines.size === 0) {
       clearInterval(this.#sweep);
       this.#sweep = undefined;
-      this.#cancelWake();
+      this.#cancelWake?.();
+      this.#cancelWake = undefined;
       for (const resolve of this.#idle.splice(0)) resolve();
       return;
     }
@@ -166,13 +185,15 @@ interface Line {
   /** So many of the next records are sent one by one. */
   alone: number;
   pausedUntil: number;
-  error?: BusError;
+  error: BusError | undefined;
 }
 
 interface Taken {
   readonly line: Line;
   readonly entries: readonly Entry[];
 }
+
+const isOverdue = (now: number) => (entry: Entry) => entry.deadline <= now;
 
 function lastWord(entry: Entry, error: BusError): PublishOutcome {
   return { status: entry.isInDoubt ? 'unknown' : 'not-stored', error };
@@ -181,7 +202,7 @@ function lastWord(entry: Entry, error: BusError): PublishOutcome {
 function tooLate({ topic, partition }: Line): BusError {
   return new BusError(
     'BUS_TRANSPORT_UNAVAILABLE',
-    `Kafka took no record for partition ${partition} of topic "${topic}" until the deadline.`,
+    `Kafka acknowledged no record for partition ${partition} of topic "${topic}" before the deadline.`,
     { details: { topic, partition } },
   );
 }

@@ -2,7 +2,8 @@
  * kafkajs's own view of a cluster. Its admin has no position lookup that outlives one leaderless partition, and no read without a group;
  * what is missing is asked of the brokers directly. Known for kafkajs 2.2.4 only.
  */
-import { BusError } from '@event-bus/core';
+import { BusError, systemClock } from '@event-bus/core';
+import { delay } from '@event-bus/core/internal';
 import type { Kafka, KafkaConfig } from 'kafkajs';
 import { internal, kafkajs } from './library.js';
 
@@ -160,30 +161,55 @@ export async function listOffsets(
   { uncommitted = false } = {},
 ): Promise<Map<number, bigint | undefined>> {
   const found = new Map<number, bigint | undefined>(partitions.map((partition) => [partition, undefined]));
+  const isolationLevel = uncommitted ? READ_UNCOMMITTED : READ_COMMITTED;
+  for (let attempt = 1; ; attempt++) {
+    const leaders = await leadersOf(
+      cluster,
+      topic,
+      (partition) => found.has(partition) && found.get(partition) === undefined,
+    );
+    await Promise.all(
+      Array.from(leaders, async ([nodeId, led]) => {
+        const topics = [{ topic, partitions: led.map((partition) => ({ partition, timestamp: at })) }];
+        const answer = await askForOffsets(cluster, nodeId, { replicaId: -1, isolationLevel, topics });
+        for (const [partition, offset] of answer) found.set(partition, offset);
+      }),
+    );
+    // A broker learns that it leads a new partition a moment after the others do.
+    const isOpen = [...leaders.values()].flat().some((partition) => found.get(partition) === undefined);
+    if (!isOpen || attempt === LOOKUPS) return found;
+    await delay(systemClock, LOOKUP_PAUSE_MS);
+  }
+}
+
+const LOOKUPS = 8;
+const LOOKUP_PAUSE_MS = 150;
+
+async function leadersOf(
+  cluster: Cluster,
+  topic: string,
+  isWanted: (partition: number) => boolean,
+): Promise<Map<number, number[]>> {
   const leaders = new Map<number, number[]>();
   for (const { partitionId, leader } of (await topicOf(cluster, topic)).partitionMetadata) {
-    if (found.has(partitionId) && leader >= 0) leaders.set(leader, [...(leaders.get(leader) ?? []), partitionId]);
+    if (isWanted(partitionId) && leader >= 0) leaders.set(leader, [...(leaders.get(leader) ?? []), partitionId]);
   }
-  await Promise.all(
-    Array.from(leaders, async ([nodeId, led]) => {
-      const topics = [{ topic, partitions: led.map((partition) => ({ partition, timestamp: at })) }];
-      const isolationLevel = uncommitted ? READ_UNCOMMITTED : READ_COMMITTED;
-      try {
-        const broker = await cluster.findBroker({ nodeId });
-        const { responses } = await ask<OffsetsAnswer>(broker, 'ListOffsets', {
-          replicaId: -1,
-          isolationLevel,
-          topics,
-        });
-        for (const { partition, errorCode, offset, offsets } of responses.flatMap((response) => response.partitions)) {
-          if (errorCode === 0) found.set(partition, BigInt(offset ?? offsets?.[0] ?? -1));
-        }
-      } catch {
-        // Its partitions stay unknown; the others are not.
-      }
-    }),
-  );
-  return found;
+  return leaders;
+}
+
+/** What one broker knows; the partitions that it does not answer for stay out. */
+async function askForOffsets(cluster: Cluster, nodeId: number, request: object): Promise<Map<number, bigint>> {
+  try {
+    const { responses } = await ask<OffsetsAnswer>(await cluster.findBroker({ nodeId }), 'ListOffsets', request);
+    return new Map(
+      responses
+        .flatMap((response) => response.partitions)
+        .filter(({ errorCode }) => errorCode === 0)
+        .map(({ partition, offset, offsets }) => [partition, BigInt(offset ?? offsets?.[0] ?? -1)]),
+    );
+  } catch {
+    return new Map();
+  }
 }
 
 export interface Committed {

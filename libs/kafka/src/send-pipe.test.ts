@@ -1,0 +1,133 @@
+import { BusError, type PublishOutcome } from '@event-bus/core';
+import { expect, test } from 'vitest';
+import type { KafkaProducer, Outcome, Part } from './kafkajs/client.js';
+import { SendPipe } from './send-pipe.js';
+
+/** A producer whose answers the test gives. */
+function setup() {
+  const calls: { readonly values: string[]; readonly answer: (...outcomes: Outcome[]) => void }[] = [];
+  const producer: KafkaProducer = {
+    open: async () => {},
+    partitions: () => 1,
+    append: (parts: readonly Part[]) =>
+      new Promise((resolve) => {
+        const values = parts.flatMap(({ records }) => records.map(({ value }) => Buffer.from(value!).toString()));
+        calls.push({ values, answer: (...outcomes) => resolve(outcomes) });
+      }),
+    close: async () => {},
+  };
+  const pipe = new SendPipe(producer);
+  const add = (value: string, { partition = 0, deadlineMs = 60_000 } = {}): Promise<PublishOutcome> =>
+    new Promise((settle) => {
+      const record = { key: null, value: Buffer.from(value), headers: [] };
+      pipe.add('t', partition, {
+        record,
+        bytes: 1,
+        deadline: performance.now() + deadlineMs,
+        isInDoubt: false,
+        settle,
+      });
+    });
+  const call = async (index: number) => {
+    await expect.poll(() => calls.length, { timeout: 5_000 }).toBeGreaterThan(index);
+    return calls[index]!;
+  };
+  return { add, call, calls, pipe };
+}
+
+const stored = (baseOffset: string): Outcome => ({ status: 'stored', baseOffset });
+const unknown: Outcome = { status: 'unknown', error: new BusError('BUS_TRANSPORT_UNAVAILABLE', 'away') };
+const refused: Outcome = { status: 'failed', error: new BusError('BUS_RECORD_TOO_LARGE', 'large') };
+
+test('what gathers while an append is under way goes with the next one', async () => {
+  const { add, call } = setup();
+  const first = add('a');
+  (await call(0)).answer(stored('0'));
+  const rest = [add('b'), add('c', { partition: 1 }), add('d')];
+
+  const next = await call(1);
+  expect(next.values).toEqual(['b', 'd', 'c']);
+  next.answer(stored('1'), stored('0'));
+
+  expect(await Promise.all([first, ...rest])).toEqual([
+    { status: 'stored', partition: 0, offset: '0' },
+    { status: 'stored', partition: 0, offset: '1' },
+    { status: 'stored', partition: 1, offset: '0' },
+    { status: 'stored', partition: 0, offset: '2' },
+  ]);
+});
+
+test('what is in doubt is sent again before anything newer, and other partitions do not wait', async () => {
+  const { add, call } = setup();
+  const doubted = add('a');
+  const first = await call(0);
+  const newer = add('b');
+  const other = add('c', { partition: 1 });
+  first.answer(unknown);
+
+  const second = await call(1);
+  expect(second.values).toEqual(['c']);
+  second.answer(stored('0'));
+  const third = await call(2);
+  expect(third.values).toEqual(['a', 'b']);
+  third.answer(stored('4'));
+
+  expect(await Promise.all([doubted, newer, other])).toMatchObject([{ offset: '4' }, { offset: '5' }, { offset: '0' }]);
+});
+
+test('an append without an answer is unknown at its deadline, and its partition stays shut until the answer', async () => {
+  const { add, call, calls, pipe } = setup();
+  const silent = add('a', { deadlineMs: 100 });
+  const first = await call(0);
+
+  expect(await silent).toMatchObject({ status: 'unknown', error: { code: 'BUS_TRANSPORT_UNAVAILABLE' } });
+  const newer = add('b');
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(calls.length).toBe(1);
+
+  first.answer(unknown);
+  const second = await call(1);
+  expect(second.values).toEqual(['b']);
+  second.answer(stored('9'));
+  expect(await newer).toMatchObject({ status: 'stored' });
+  await pipe.idle();
+});
+
+test('what waited until its deadline is not stored, unless it was in doubt before', async () => {
+  const { add, call } = setup();
+  const doubted = add('a', { deadlineMs: 400 });
+  const first = await call(0);
+  const waiting = add('b', { deadlineMs: 100 });
+
+  expect(await waiting).toMatchObject({ status: 'not-stored' });
+  first.answer(unknown);
+  (await call(1)).answer(unknown);
+  expect(await doubted).toMatchObject({ status: 'unknown' });
+});
+
+test('of a refused batch only what is refused alone is refused', async () => {
+  const { add, call } = setup();
+  const all = [add('a'), add('b'), add('c')];
+  (await call(0)).answer(refused);
+  for (const [index, outcome] of [stored('0'), refused, stored('1')].entries()) (await call(index + 1)).answer(outcome);
+
+  expect(await Promise.all(all)).toMatchObject([
+    { status: 'stored', offset: '0' },
+    { status: 'not-stored', error: { code: 'BUS_RECORD_TOO_LARGE' } },
+    { status: 'stored', offset: '1' },
+  ]);
+});
+
+test('a send that comes while a retry is waited for leaves the immediates of the process alone', async () => {
+  const { add, call } = setup();
+  const doubted = add('a');
+  (await call(0)).answer(unknown);
+  await new Promise((resolve) => setImmediate(resolve));
+
+  const newer = add('b', { partition: 1 });
+
+  await new Promise((resolve) => setImmediate(resolve));
+  (await call(1)).answer(stored('0'));
+  (await call(2)).answer(stored('0'));
+  await Promise.all([doubted, newer]);
+});
