@@ -22,6 +22,7 @@ import type { StartPosition, Transport } from './transport.js';
 export interface BusOptions {
   /** Becomes the source `openedx/<service>/web`, and the group of handlers that name none. */
   readonly service: string;
+  /** Where records live: `embedded({ path })`, `kafka({ … })`. One transport belongs to one bus, which opens and closes it. */
   readonly transport: Transport;
   /** Tells several buses of one process apart. Default `default`. */
   readonly name?: string;
