@@ -38,6 +38,8 @@ export interface Environment {
   topic(name: string): TopicRow | undefined;
   /** Free bytes of the file system, at most a second old. */
   freeBytes(): number;
+  /** Copies the log, without its free pages, into an empty directory. */
+  copyTo(directory: string): Promise<void>;
   /** Lets go. The last one waits for the writes in hand and closes. */
   release(): Promise<void>;
 }
@@ -182,6 +184,7 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
       }
       return free.bytes;
     },
+    copyTo: (directory) => root.backup(directory, true),
     async release() {
       const holding = held.get(path);
       if (holding === undefined || --holding.users > 0) return;

@@ -39,6 +39,16 @@ export class Readers {
     return Math.max(0, ...[...open.values()].map((since) => now - since));
   }
 
+  /** Other processes that have the log open. */
+  others(): number[] {
+    this.root.readerCheck();
+    const pids = this.root
+      .readerList()
+      .split('\n')
+      .map((line) => Number(/^\s*(\d+)\s/.exec(line)?.[1]));
+    return [...new Set(pids)].filter((pid) => pid > 0 && pid !== process.pid);
+  }
+
   close(): void {
     clearInterval(this.#timer);
   }
