@@ -1,4 +1,5 @@
 /** Shared with the sister libraries, not promised to anyone else. */
+export { abortable } from './abortable.js';
 export { delay } from './clock.js';
 export { uuidMaker } from './envelope.js';
 export { invalidEvent } from './event.js';

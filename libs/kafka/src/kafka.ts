@@ -6,6 +6,7 @@ import { avroCodec, httpRegistry, type HttpRegistryOptions } from '@event-bus/av
 import {
   BusError,
   isBusError,
+  systemClock,
   type BusRecord,
   type Capabilities,
   type Codec,
@@ -17,7 +18,7 @@ import {
   type Subscription,
   type Transport,
 } from '@event-bus/core';
-import { countOf, partitionOf } from '@event-bus/core/internal';
+import { abortable, countOf, delay, partitionOf } from '@event-bus/core/internal';
 import { rangesAhead } from './finished-ahead.js';
 import type { KafkaClient, KafkaProducer, KafkaRecord, Watermarks } from './kafkajs/client.js';
 import { kafkajsClient, type KafkaNotice } from './kafkajs/kafkajs-client.js';
@@ -73,8 +74,8 @@ export function kafka(options: KafkaOptions): Transport {
       throw new BusError('BUS_CLOSED', 'The Kafka transport is closed. Make a new one to connect again.');
   }
 
+  /** What was published before the close is still sent: who publishes asks `refuseClosed` first. */
   function opened(): { readonly producer: KafkaProducer; readonly pipe: SendPipe } {
-    refuseClosed();
     if (producer === undefined || pipe === undefined)
       throw new BusError('BUS_CLOSED', 'The Kafka transport is not open yet. Call open() and wait for it.');
     return { producer, pipe };
@@ -88,16 +89,43 @@ export function kafka(options: KafkaOptions): Transport {
   ): Promise<readonly PublishOutcome[]> {
     const deadline = performance.now() + deadlineMs;
     const earlier = lookups.get(topic);
-    const count =
-      earlier === undefined
-        ? opened().producer.partitions(topic)
-        : earlier.then(() => opened().producer.partitions(topic));
-    if (typeof count === 'number') return enqueue(topic, count, records, deadline);
-    const lookup = count.then((known) => ({ stored: enqueue(topic, known, records, deadline) }));
+    const count = earlier === undefined ? opened().producer.knownPartitions(topic) : undefined;
+    if (count !== undefined) return enqueue(topic, count, records, deadline);
+    // In an object: who waits behind waits until these records are in the pipe, not until they are stored.
+    const lookup = Promise.resolve(earlier)
+      .then(() => countUntil(topic, deadline))
+      .then(
+        (known) => ({ stored: enqueue(topic, known, records, deadline) }),
+        (error: BusError) => ({ stored: Promise.resolve(notTried(records, error)) }),
+      );
     const settled = lookup.catch(() => {});
     lookups.set(topic, settled);
     void settled.then(() => lookups.get(topic) === settled && lookups.delete(topic));
     return lookup.then(({ stored }) => stored);
+  }
+
+  /** Asks until a broker answers, or refuses. */
+  async function countUntil(topic: string, deadline: number): Promise<number> {
+    const { producer } = opened();
+    const late = new AbortController();
+    let last: BusError | undefined;
+    const cancel = systemClock.timer(deadline - performance.now(), () => late.abort(last ?? unanswered(topic)));
+    try {
+      for (;;) {
+        late.signal.throwIfAborted();
+        const known = producer.knownPartitions(topic);
+        if (known !== undefined) return known;
+        try {
+          return await abortable(late.signal, producer.partitions(topic));
+        } catch (error) {
+          last = error as BusError;
+          if (!last.retryable) throw error;
+        }
+        await delay(systemClock, LOOKUP_PAUSE_MS, late.signal);
+      }
+    } finally {
+      cancel();
+    }
   }
 
   function enqueue(
@@ -146,7 +174,7 @@ export function kafka(options: KafkaOptions): Transport {
     capabilities: { ...CAPABILITIES, maxRecordBytes },
     codec,
 
-    open() {
+    async open() {
       refuseClosed();
       opening ??= open().catch((error: unknown) => {
         opening = undefined;
@@ -156,6 +184,7 @@ export function kafka(options: KafkaOptions): Transport {
     },
 
     async publish(topic, records, { deadlineMs = PUBLISH_DEADLINE_MS } = {}) {
+      refuseClosed();
       opened();
       checkName('topic', topic);
       for (const [index, record] of records.entries()) refuseLarge(topic, index, sizeOf(record), maxRecordBytes);
@@ -207,7 +236,7 @@ export function kafka(options: KafkaOptions): Transport {
       await client.admin.setCommitted(group, positions);
     },
 
-    topics() {
+    async topics() {
       refuseClosed();
       return client.admin.topics();
     },
@@ -293,6 +322,17 @@ async function* merged(readings: readonly Reading[]): AsyncGenerator<StoredRecor
       open.set(reading, next(reading));
     }
   }
+}
+
+/** Nobody could say where the records belong: a topic that is missing is the caller's affair, a broker that is away is an outcome. */
+function notTried(records: readonly BusRecord[], error: BusError): readonly PublishOutcome[] {
+  if (!error.retryable) throw error;
+  return records.map(() => ({ status: 'not-stored', error }));
+}
+
+function unanswered(topic: string): BusError {
+  const text = `No broker said before the deadline how many partitions topic "${topic}" has.`;
+  return new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic } });
 }
 
 /** A position as an offset in every partition. */
@@ -412,6 +452,7 @@ const CAPABILITIES: Omit<Capabilities, 'maxRecordBytes'> = {
 };
 const PUBLISH_DEADLINE_MS = 30_000;
 const REVOKE_TIMEOUT_MS = 25_000;
+const LOOKUP_PAUSE_MS = 200;
 // What Kafka adds around a record and a header, at most.
 const RECORD_OVERHEAD = 70;
 const HEADER_OVERHEAD = 10;

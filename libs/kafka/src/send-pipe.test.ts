@@ -8,7 +8,8 @@ function setup() {
   const calls: { readonly values: string[]; readonly answer: (...outcomes: Outcome[]) => void }[] = [];
   const producer: KafkaProducer = {
     open: async () => {},
-    partitions: () => 1,
+    knownPartitions: () => 1,
+    partitions: async () => 1,
     append: (parts: readonly Part[]) =>
       new Promise((resolve) => {
         const values = parts.flatMap(({ records }) => records.map(({ value }) => Buffer.from(value!).toString()));

@@ -31,6 +31,7 @@ export async function subscribe(consumer: KafkaConsumer, receiver: Receiver): Pr
         held.set(placeOf(partition), {
           ...partition,
           generation,
+          reached: Number(partition.position),
           done: rangesAhead(Number(partition.position), partition.metadata),
         });
       receiver.assigned(partitions.map(({ topic, partition }) => ({ topic, partition })));
@@ -39,6 +40,7 @@ export async function subscribe(consumer: KafkaConsumer, receiver: Receiver): Pr
     onBatch(batch) {
       const mine = held.get(placeOf(batch));
       if (mine?.generation !== batch.generation) return;
+      if (Number(batch.next) < mine.reached) beginAnew(mine);
       return receiver.receive(withoutDone(batch, mine));
     },
 
@@ -61,24 +63,29 @@ export async function subscribe(consumer: KafkaConsumer, receiver: Receiver): Pr
     async commit(commits) {
       const mine = commits.map((commit) => held.get(placeOf(commit)));
       const current = Math.max(...mine.map((one) => one?.generation ?? -1));
-      const positions = commits.flatMap((commit, i) =>
-        mine[i]?.generation === current ? [positionOf(commit, mine[i])] : [],
-      );
-      if (positions.length === 0) return commits.map(() => 'fenced');
-      const answer = await consumer.commit(current, positions);
-      return commits.map((_, i) =>
-        mine[i]?.generation !== current || answer === 'fenced' ? 'fenced' : answer === 'ok' ? 'committed' : 'later',
-      );
+      const isOurs = mine.map((one) => one?.generation === current);
+      const positions = commits.flatMap((commit, i) => (isOurs[i] ? (positionOf(commit, mine[i]!) ?? []) : []));
+      const answer = positions.length === 0 ? 'ok' : await consumer.commit(current, positions);
+      return isOurs.map((is) => (!is || answer === 'fenced' ? 'fenced' : answer === 'ok' ? 'committed' : 'later'));
     },
     status: () => consumer.status(),
     stop: () => consumer.stop(),
   };
 }
 
-/** A partition of the present generation. `done`: what was finished ahead, by a former owner or by us. */
+/** A partition of the present generation. */
 interface Held extends AssignedPartition {
   readonly generation: number;
+  /** The furthest position that was committed, or is being committed. */
+  reached: number;
+  /** What was finished ahead, by a former owner or by us. */
   done: readonly Range[];
+}
+
+/** Reading went back behind what is committed: the topic was made anew, and its offsets with it. */
+function beginAnew(held: Held): void {
+  held.reached = 0;
+  held.done = [];
 }
 
 function withoutDone(batch: KafkaBatch, { done }: Held): Batch {
@@ -91,12 +98,15 @@ function isIn(ranges: readonly Range[], offset: number): boolean {
   return ranges.some(([from, to]) => offset >= from && offset < to);
 }
 
-function positionOf({ topic, partition, position, ahead }: Commit, held: Held): CommitPosition {
+/** `undefined` when the group is further already: Kafka itself would move it back. */
+function positionOf({ topic, partition, position, ahead }: Commit, held: Held): CommitPosition | undefined {
   const at = Number(position);
   if (!Number.isSafeInteger(at))
     throw new BusError('BUS_DATA_LOSS', `Position "${position}" is not one of Kafka.`, {
       details: { topic, partition },
     });
+  if (at < held.reached) return undefined;
+  held.reached = at;
   const done = mergeRanges(at, held.done, rangesOfOffsets(ahead.map(Number)), MAX_RANGES);
   held.done = done;
   return { topic, partition, position, metadata: aheadMetadata(at, done) };

@@ -37,8 +37,10 @@ export type Outcome =
 export interface KafkaProducer {
   /** Connects and gets a producer id. Rejects with `BUS_TRANSPORT_UNAVAILABLE` or `BUS_TRANSPORT_REFUSED`. */
   open(): Promise<void>;
-  /** How many partitions a topic has: a number when the metadata is at hand. Rejects with `BUS_TOPIC_MISSING`, or when no broker answers. */
-  partitions(topic: string): number | Promise<number>;
+  /** How many partitions a topic has, as far as this producer knows. */
+  knownPartitions(topic: string): number | undefined;
+  /** Asks the brokers. Rejects with `BUS_TOPIC_MISSING`, or when no broker answers. */
+  partitions(topic: string): Promise<number>;
   /**
    * Sends every part, one record batch each, and answers one outcome per part, in order; it never rejects. No partition may be in two
    * calls at once, or twice in one: order and sequence numbers rest on that. A call may take a minute; no deadline cuts it short, for

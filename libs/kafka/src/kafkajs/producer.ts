@@ -25,7 +25,11 @@ export function kafkajsProducer(parts: ProducerParts): KafkaProducer {
       sessions
         .use(async () => {})
         .catch((error: unknown) => Promise.reject(busErrorOf(error, 'Connecting the producer'))),
-    partitions: (topic) => sessions.partitions(topic) ?? sessions.use((session) => lookUp(session, topic)),
+    knownPartitions: (topic) => sessions.partitions(topic),
+    partitions: (topic) =>
+      sessions
+        .use((session) => lookUp(session, topic))
+        .catch((error: unknown) => Promise.reject(busErrorOf(error, 'Connecting the producer'))),
     append: (wanted) => append(sessions, wanted),
     close: () => sessions.close(),
   };
@@ -146,13 +150,15 @@ class Sessions {
   #idle: (() => void)[] = [];
   #isClosed = false;
   readonly #leaving = new Set<Promise<void>>();
+  /** What former sessions knew: the present one learns of a topic with its first send. */
+  readonly #counts = new Map<string, number>();
 
   constructor(parts: ProducerParts) {
     this.#parts = parts;
   }
 
   partitions(topic: string): number | undefined {
-    return this.#session && partitionCount(this.#session, topic);
+    return (this.#session && partitionCount(this.#session, topic)) ?? this.#counts.get(topic);
   }
 
   /** A stale session lives until its last user is through: a partition is never in two sessions at once. */
@@ -187,6 +193,8 @@ class Sessions {
   }
 
   #drop(session: Session): void {
+    for (const { topic, partitionMetadata } of session.cluster.brokerPool.metadata?.topicMetadata ?? [])
+      if (partitionMetadata.length > 0) this.#counts.set(topic, partitionMetadata.length);
     this.#session = undefined;
     this.#current = undefined;
     const left = session.disconnect().finally(() => this.#leaving.delete(left));
