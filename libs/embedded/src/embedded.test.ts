@@ -1,0 +1,172 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Batch, LostRange, Receiver, StoredRecord, SubscribeOptions } from '@event-bus/core';
+import { embedded, type EmbeddedTransport } from './embedded.js';
+import type { EmbeddedOptions } from './options.js';
+
+let path: string;
+const open: EmbeddedTransport[] = [];
+beforeEach(() => void (path = mkdtempSync(join(tmpdir(), 'event-bus-embedded-'))));
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((log) => log.close()));
+  rmSync(path, { recursive: true, force: true });
+});
+
+async function opened(options: EmbeddedOptions = { path }): Promise<EmbeddedTransport> {
+  const log = embedded(options);
+  open.push(log);
+  await log.open();
+  await log.ensureTopic('course', { partitions: 1 });
+  return log;
+}
+
+const record = (text: string) => ({ key: Buffer.from('k'), value: Buffer.from(text), headers: [] });
+const publish = (log: EmbeddedTransport, ...texts: string[]) => log.publish('course', texts.map(record));
+const textOf = ({ value }: StoredRecord) => Buffer.from(value!).toString();
+
+async function member(
+  log: EmbeddedTransport,
+  options: Partial<SubscribeOptions> = {},
+  receive?: (batch: Batch) => void | Promise<void>,
+) {
+  const seen: string[] = [];
+  const lost: LostRange[] = [];
+  const receiver: Receiver = {
+    assigned() {},
+    receive(batch) {
+      seen.push(...batch.records.map(textOf));
+      return receive?.(batch);
+    },
+    revoking: async () => {},
+    lost: (range) => void lost.push(range),
+    trouble() {},
+  };
+  const subscription = await log.subscribe({ topics: ['course'], group: 'catalog', ...options }, receiver);
+  return { subscription, seen, lost };
+}
+
+describe('an embedded log', () => {
+  it('opens nothing when it is made', () => {
+    embedded({ path: join(path, 'log') });
+    expect(existsSync(join(path, 'log'))).toBe(false);
+  });
+
+  it('says that it is not open yet, or not any more', async () => {
+    const log = embedded({ path });
+    await expect(log.publish('course', [])).rejects.toMatchObject({
+      code: 'BUS_CLOSED',
+      message: expect.stringContaining('open()'),
+    });
+    await log.close();
+    await expect(log.open()).rejects.toMatchObject({ code: 'BUS_CLOSED' });
+  });
+
+  it('leaves nothing of an ephemeral log', async () => {
+    const log = await opened({ ephemeral: true });
+    const { path: directory } = log.stats();
+    expect(log.capabilities.durable).toBe(false);
+    await publish(log, 'a');
+    expect(existsSync(directory)).toBe(true);
+    await log.close();
+    expect(existsSync(directory)).toBe(false);
+  });
+
+  it('hands nothing over again that was finished ahead, and counts it out of the lag', async () => {
+    const log = await opened();
+    const places = await publish(log, 'a', 'b', 'c', 'd', 'e');
+    const offset = (i: number) => (places[i] as { offset: string }).offset;
+    const first = await member(log);
+    await vi.waitFor(() => expect(first.seen).toHaveLength(5));
+    const answers = await first.subscription.commit([
+      { topic: 'course', partition: 0, position: offset(1), ahead: [offset(2), offset(4)] },
+    ]);
+    expect(answers).toEqual(['committed']);
+    expect(await log.positions({ topic: 'course', group: 'catalog' })).toMatchObject([
+      { committed: offset(1), lag: 2 },
+    ]);
+    await first.subscription.stop();
+
+    const second = await member(log);
+    await vi.waitFor(() => expect(second.seen).toEqual(['b', 'd']));
+    await second.subscription.commit([{ topic: 'course', partition: 0, position: offset(3), ahead: [] }]);
+    await second.subscription.stop();
+    const third = await member(log);
+    await vi.waitFor(() => expect(third.seen).toEqual(['d']));
+  });
+
+  it('tells a group the exact range that retention took, and goes on behind it', async () => {
+    const log = await opened({ path, retention: { bytes: 1, unread: 'drop' } });
+    await (await member(log)).subscription.stop();
+    await publish(log, 'a', 'b', 'c');
+    await log.sweep();
+    const [{ start, end }] = (await log.positions({ topic: 'course' })) as [{ start: string; end: string }];
+    expect(start).toBe(end);
+
+    const again = await member(log);
+    await vi.waitFor(() =>
+      expect(again.lost).toMatchObject([{ partition: 0, from: end.replace(/\d+$/, '0'), to: end, count: 3 }]),
+    );
+    await publish(log, 'd');
+    await vi.waitFor(() => expect(again.seen).toEqual(['d']));
+  });
+
+  it('refuses positions of another log', async () => {
+    const log = await opened();
+    await publish(log, 'a');
+    const to = { offset: 'zzzzzzzz.0' };
+    await expect(log.seek({ topic: 'course', group: 'g', to })).rejects.toMatchObject({ code: 'BUS_DATA_LOSS' });
+    await expect(
+      log.read({ topic: 'course', partition: 0, from: to })[Symbol.asyncIterator]().next(),
+    ).rejects.toMatchObject({ code: 'BUS_DATA_LOSS' });
+  });
+
+  it('reads on while retention takes what was read, and says so when it takes what was not', async () => {
+    const log = await opened();
+    await publish(log, ...Array.from({ length: 1_500 }, (_, n) => String(n)));
+    const reading = log.read({ topic: 'course', to: 'follow' })[Symbol.asyncIterator]();
+    expect(textOf((await reading.next()).value!)).toBe('0');
+    const [{ end }] = (await log.positions({ topic: 'course' })) as [{ end: string }];
+    await log.deleteBefore('course', 0, end.replace(/\d+$/, '1200'));
+    const rest = async () => {
+      for (;;) await reading.next();
+    };
+    await expect(rest()).rejects.toMatchObject({
+      code: 'BUS_DATA_LOSS',
+      details: { from: end.replace(/\d+$/, '1000'), to: end.replace(/\d+$/, '1200'), count: 200 },
+    });
+  });
+
+  it('wants to know the partition of a position', async () => {
+    const log = await opened();
+    await log.ensureTopic('wide', { partitions: 3 });
+    await expect(log.seek({ topic: 'wide', group: 'g', to: { offset: 'zzzzzzzz.0' } })).rejects.toMatchObject({
+      code: 'BUS_CONFIG_INVALID',
+      message: expect.stringContaining('partition'),
+    });
+    await expect(log.seek({ topic: 'wide', group: 'g', to: 'start', partition: 3 })).rejects.toMatchObject({
+      code: 'BUS_TOPIC_MISSING',
+    });
+  });
+
+  it.each(['', 'a\nb', 'x'.repeat(256)])('refuses group name %j', async (group) => {
+    const log = await opened();
+    await expect(member(log, { group })).rejects.toMatchObject({ code: 'BUS_CONFIG_INVALID' });
+  });
+
+  it('says what it is doing', async () => {
+    const log = await opened();
+    await publish(log, 'a');
+    expect(log.stats()).toMatchObject({ bytes: expect.any(Number), oldestReaderMs: 0, wakeUp: 'off' });
+    await member(log);
+    await vi.waitFor(() => expect(log.stats().wakeUp).toBe('bell'));
+  });
+
+  it('keeps records of one call together or stores none', async () => {
+    const log = await opened({ path, maxBytes: 1_000 });
+    const outcomes = await publish(log, ...Array.from({ length: 100 }, () => 'x'));
+    expect(new Set(outcomes.map(({ status }) => status))).toEqual(new Set(['not-stored']));
+    expect((await log.positions({ topic: 'course' }))[0]).toMatchObject({ end: expect.stringMatching(/\.0$/) });
+  });
+});
