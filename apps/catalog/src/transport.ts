@@ -10,7 +10,7 @@ export async function makeTransport(bus: BusSettings): Promise<Transport> {
     }
     case 'kafka': {
       const { kafka } = await import('@event-bus/kafka');
-      return kafka({ brokers: bus.brokers, registry: { url: bus.registryUrl } });
+      return kafka({ brokers: bus.brokers, registry: { url: bus.registryUrl }, createTopics: { partitions: 8 } });
     }
   }
 }

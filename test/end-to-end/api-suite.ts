@@ -1,0 +1,107 @@
+import { expect, test } from 'vitest';
+import { BODY, keyOf, put } from './authors.js';
+import { eventually, stage, type BusEnv } from './samples.js';
+
+/** What scripts and other services may count on. */
+export function apiSuite(bus: BusEnv): void {
+  test('a course that Studio took is in Catalog, with the event that brought it', async () => {
+    const { studio, catalog } = await both(bus);
+    const key = 'course-v1:edX+Überblick+2026';
+    expect((await catalog.get(`/api/courses/${key}`)).status).toBe(404);
+
+    const created = await put(studio, key, { ...BODY, name: 'Überblick 🎓', end: '2026-06-01T12:00:00.000001+02:00' });
+    expect(created.status).toBe(201);
+    expect(created.body).toMatchObject({
+      course_key: key,
+      ...BODY,
+      name: 'Überblick 🎓',
+      enrollment_end: null,
+      hidden: false,
+    });
+
+    const { body } = await eventually(async () => {
+      const answer = await catalog.get(`/api/courses/${key}`);
+      expect(answer.status).toBe(200);
+      return answer;
+    });
+    expect(body).toEqual({
+      course_key: key,
+      name: 'Überblick 🎓',
+      start: BODY.start,
+      end: '2026-06-01T12:00:00.000001+02:00',
+      pacing: 'self',
+      enrollment_start: null,
+      enrollment_end: null,
+      hidden: false,
+      invitation_only: false,
+      eventId: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/),
+      eventTime: created.body.updated_at,
+      receivedAt: expect.any(String),
+      latencyMs: expect.any(Number),
+    });
+    expect((await catalog.get('/api/stats')).body).toEqual({
+      handled: 1,
+      p50Ms: expect.any(Number),
+      p99Ms: expect.any(Number),
+    });
+
+    expect(await put(studio, key, { ...BODY, invitation_only: true })).toMatchObject({ status: 200 });
+    await eventually(async () => {
+      expect((await catalog.get('/api/courses')).body).toMatchObject([
+        { name: BODY.name, invitation_only: true, end: null },
+      ]);
+    });
+    expect((await studio.get('/api/courses')).body).toHaveLength(1);
+  });
+
+  test('what is wrong with a course is said by field, and nothing is stored', async () => {
+    const { studio } = await both(bus);
+    const wrong = await put(studio, keyOf(1), { name: '', start: 'soon', pacing: 'fast', colour: 'red' });
+    expect(wrong).toEqual({
+      status: 400,
+      body: {
+        errors: [
+          { field: 'colour', message: expect.any(String) },
+          { field: 'start', message: expect.any(String) },
+        ],
+      },
+    });
+    expect((await put(studio, 'no-key', BODY)).body.errors[0].field).toBe('course_key');
+    const text = await fetch(`${studio.url}/api/courses/${keyOf(1)}`, { method: 'PUT', body: '{}' });
+    expect(text.status).toBe(415);
+    expect((await studio.get('/api/courses')).body).toEqual([]);
+    expect((await studio.get(`/api/courses/${keyOf(1)}`)).status).toBe(404);
+  });
+
+  test('a list can be searched and cut, and says how long it is', async () => {
+    const { studio, catalog } = await both(bus);
+    for (let n = 0; n < 5; n++) await put(studio, keyOf(n), { ...BODY, name: n === 3 ? 'Physics' : 'History' });
+    await eventually(async () => expect((await catalog.get('/api/courses')).body).toHaveLength(5));
+    for (const sample of [studio, catalog]) {
+      const found = await sample.get('/api/courses?search=physics&limit=1');
+      expect(found.body).toMatchObject([{ course_key: keyOf(3) }]);
+      const cut = await sample.get('/api/courses?limit=2');
+      expect(cut.body).toHaveLength(2);
+      expect(cut.headers.get('x-total-count')).toBe('5');
+      expect((await sample.get('/api/courses?limit=none')).status).toBe(400);
+    }
+  });
+
+  test('both say that they are well, and stop when asked to', async () => {
+    const { studio, catalog } = await both(bus);
+    for (const sample of [studio, catalog]) {
+      expect((await sample.get('/health/live')).status).toBe(200);
+      expect((await sample.get('/health/ready')).body.details).toMatchObject({
+        bus: { status: 'up' },
+        database: { status: 'up' },
+      });
+      expect(await sample.stop()).toMatch(/^(0|SIGTERM)$/);
+    }
+  });
+}
+
+async function both(bus: BusEnv) {
+  const on = stage(bus);
+  const [studio, catalog] = await Promise.all([on.studio(), on.catalog()]);
+  return { studio, catalog };
+}
