@@ -90,7 +90,7 @@ async function publishRate() {
   const raw = openRaw(fresh());
   const records = makeRecords(BATCH, 1_000);
   const frames = encodeFrames(records);
-  const next = new Array(PARTITIONS).fill(0);
+  const next = Array.from({ length: PARTITIONS }, () => 0);
   const rates = { ours: [], raw: [] };
   for (let round = 0; round < 12; round++) {
     let start = now();
@@ -100,7 +100,7 @@ async function publishRate() {
     for (let i = 0; i < 20; i++) {
       await raw.root.transaction(() => {
         for (let j = 0; j < BATCH; j++)
-          raw.log.put({ partition: j % PARTITIONS, offset: next[j % PARTITIONS]++ }, frames[j]);
+          void raw.log.put({ partition: j % PARTITIONS, offset: next[j % PARTITIONS]++ }, frames[j]);
       });
     }
     rates.raw.push(perSecond(20 * BATCH, now() - start));
@@ -120,7 +120,7 @@ async function publishRate() {
   console.log(
     `publish, one awaited at a time            p50 ${percentile(singles, 0.5).toFixed(2)} ms   p99 ${percentile(singles, 0.99).toFixed(2)} ms`,
   );
-  let start = now();
+  const start = now();
   for (let i = 0; i < 20; i++) await Promise.all(records.map((record) => ours.publish('course', [record])));
   console.log(`publish, single calls, 1 000 in flight       ${text(perSecond(20 * BATCH, now() - start))}`);
   await raw.root.close();

@@ -23,7 +23,7 @@ test('members that join and leave move partitions without losing or doubling a r
   const first = await stage.start('consumer', 'catalog');
   await eventually(
     () => owned(first.pid!).size === 6,
-    () => `the first member holds ${[...owned(first.pid!)]}`,
+    () => `the first member holds ${[...owned(first.pid!)].join(', ')}`,
   );
 
   const second = await stage.start('consumer', 'catalog');

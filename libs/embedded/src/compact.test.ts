@@ -20,7 +20,7 @@ describe('compact', () => {
         'course',
         Array.from({ length: 100 }, () => ({ key: null, value: Buffer.alloc(1_000), headers: [] })),
       );
-    const [{ end }] = (await log.positions({ topic: 'course' })) as [{ end: string }];
+    const { end } = (await log.positions({ topic: 'course' }))[0]!;
     await log.deleteBefore('course', 0, end.replace(/\d+$/, '1990'));
     await log.close();
 

@@ -74,7 +74,7 @@ export function openDatabases(root: RootDatabase): Databases {
   return {
     meta: json('meta'),
     topics: json('topics'),
-    log: root.openDB<Frame, Key>({ name: 'log', ...{ keyEncoder: logKeys, encoder: frames } }),
+    log: root.openDB<Frame, Key>({ name: 'log', ...raw }),
     ends: json('ends'),
     times: json('times'),
     positions: json('positions'),
@@ -107,6 +107,9 @@ const frames = {
     return frame;
   },
 };
+
+// The typings of lmdb-js know these options of the root only.
+const raw = { keyEncoder: logKeys, encoder: frames };
 
 /** What a range over the log gives as key: the offset alone. */
 export const offsetOfEntry = (entry: { readonly key: unknown }): number => entry.key as number;

@@ -101,7 +101,7 @@ describe('an embedded log', () => {
     await (await member(log)).subscription.stop();
     await publish(log, 'a', 'b', 'c');
     await log.sweep();
-    const [{ start, end }] = (await log.positions({ topic: 'course' })) as [{ start: string; end: string }];
+    const { start, end } = (await log.positions({ topic: 'course' }))[0]!;
     expect(start).toBe(end);
 
     const again = await member(log);
@@ -127,7 +127,7 @@ describe('an embedded log', () => {
     await publish(log, ...Array.from({ length: 1_500 }, (_, n) => String(n)));
     const reading = log.read({ topic: 'course', to: 'follow' })[Symbol.asyncIterator]();
     expect(textOf((await reading.next()).value!)).toBe('0');
-    const [{ end }] = (await log.positions({ topic: 'course' })) as [{ end: string }];
+    const { end } = (await log.positions({ topic: 'course' }))[0]!;
     await log.deleteBefore('course', 0, end.replace(/\d+$/, '1200'));
     const rest = async () => {
       for (;;) await reading.next();

@@ -20,7 +20,7 @@ import { BusError, isBusError } from '@event-bus/core';
 import { DATABASES_AT_MOST, openDatabases, type Databases, type TopicRow } from './databases.js';
 import { Doorbell } from './doorbell.js';
 import { Log } from './log.js';
-import { bootId, isAlive, machineTime, processNamespace } from './machine.js';
+import { bootId, machineTime, processNamespace } from './machine.js';
 import { Readers } from './readers.js';
 import { refuseCutFile, refuseNetworkFileSystem } from './refusals.js';
 import { Writer } from './writer.js';
@@ -34,14 +34,14 @@ export interface Environment {
   readonly bell: Doorbell;
   readonly readers: Readers;
   /** Reads one consistent state and gives the snapshot back at once. `read` must not await. */
-  snapshot<T>(read: () => T): T;
-  topic(name: string): TopicRow | undefined;
+  readonly snapshot: <T>(read: () => T) => T;
+  readonly topic: (name: string) => TopicRow | undefined;
   /** Free bytes of the file system, at most a second old. */
-  freeBytes(): number;
+  readonly freeBytes: () => number;
   /** Copies the log, without its free pages, into an empty directory. */
-  copyTo(directory: string): Promise<void>;
+  readonly copyTo: (directory: string) => Promise<void>;
   /** Lets go. The last one waits for the writes in hand and closes. */
-  release(): Promise<void>;
+  readonly release: () => Promise<void>;
 }
 
 /** Opens the log in a directory, or shares it when this process has it open. Rejects with a typed error that says what to do. */
@@ -88,12 +88,7 @@ async function begin(path: string, isEphemeral: boolean): Promise<Environment> {
   refuseNetworkFileSystem(path);
   refuseCutFile(path);
   const root = openRoot(path, isEphemeral);
-  try {
-    return await complete(path, root, isEphemeral);
-  } catch (error) {
-    await root.close();
-    throw error;
-  }
+  return complete(path, root, isEphemeral);
 }
 
 function openRoot(path: string, isEphemeral: boolean): RootDatabase {
@@ -127,30 +122,34 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
   const databases = openDatabases(root);
   const bell = new Doorbell(join(path, 'doorbell'));
   const lastWriter = new LastWriter(join(path, 'writer'));
-  let log: Log | undefined;
-  const writer = new Writer({
-    transaction: (run) => root.transaction(run),
-    begin: () => {
-      lastWriter.note();
-      log?.begin();
-    },
-    end: () => log?.end(),
-    wake: () => bell.ring(),
-    lastWriter: () => lastWriter.pid(),
-    failure: (error) => failureOf(error, path),
-  });
-  let epoch: string;
-  try {
-    epoch = await writer.write(() => identify(databases), { deadlineMs: OPEN_DEADLINE_MS });
-  } catch (error) {
+  const writerFor = (log: Log | undefined) =>
+    new Writer({
+      transaction: (run) => root.transaction(run),
+      begin() {
+        lastWriter.note();
+        log?.begin();
+      },
+      end: () => log?.end(),
+      wake: () => bell.ring(),
+      lastWriter: () => lastWriter.pid(),
+      failure: (error) => failureOf(error, path),
+    });
+  const close = async () => {
     bell.close();
     lastWriter.close();
+    await root.close();
+  };
+
+  let epoch: string;
+  try {
+    epoch = await writerFor(undefined).write(() => identify(databases), { deadlineMs: OPEN_DEADLINE_MS });
+  } catch (error) {
+    await close();
     throw error;
   }
-  log = new Log(databases, epoch);
-  const readers = new Readers(root);
-  const topics = new Map<string, TopicRow>();
-  const free = { bytes: 0, at: -Infinity };
+  const log = new Log(databases, epoch);
+  const writer = writerFor(log);
+  const readers = new Readers(root, path);
   const snapshot = <T>(read: () => T): T => {
     try {
       return read();
@@ -167,41 +166,49 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
     bell,
     readers,
     snapshot,
-    // Topics stay as they were made, so what was once seen holds.
-    topic(name) {
-      let row = topics.get(name);
-      if (row === undefined) {
-        row = snapshot(() => databases.topics.get(name));
-        if (row !== undefined) topics.set(name, row);
-      }
-      return row;
-    },
-    freeBytes() {
-      if (machineTime() - free.at > 1_000) {
-        const { bavail, bsize } = statfsSync(path);
-        free.bytes = bavail * bsize;
-        free.at = machineTime();
-      }
-      return free.bytes;
-    },
+    topic: rememberTopics(databases, snapshot),
+    freeBytes: rememberFreeBytes(path),
     copyTo: (directory) => root.backup(directory, true),
     async release() {
       const holding = held.get(path);
       if (holding === undefined || --holding.users > 0) return;
       held.delete(path);
       readers.close();
-      const isIdle = await writer.idle(CLOSE_DEADLINE_MS);
-      bell.close();
-      lastWriter.close();
       // A write that another process holds up cannot be called off: LMDB stays open until it ends, rather than this close for ever.
-      if (isIdle) await root.close();
+      if (await writer.idle(CLOSE_DEADLINE_MS)) await close();
       if (isEphemeral) rmSync(path, { recursive: true, force: true });
     },
   };
 }
 
+// Topics stay as they were made, so what was once seen holds.
+function rememberTopics({ topics }: Databases, snapshot: Environment['snapshot']): Environment['topic'] {
+  const known = new Map<string, TopicRow>();
+  return (name) => {
+    let row = known.get(name);
+    if (row === undefined) {
+      row = snapshot(() => topics.get(name));
+      if (row !== undefined) known.set(name, row);
+    }
+    return row;
+  };
+}
+
+function rememberFreeBytes(path: string): () => number {
+  let bytes = 0;
+  let at = -Infinity;
+  return () => {
+    if (machineTime() - at > FREE_BYTES_HOLD_MS) {
+      const { bavail, bsize } = statfsSync(path);
+      bytes = bavail * bsize;
+      at = machineTime();
+    }
+    return bytes;
+  };
+}
+
 /** Inside the first write: makes the log's identity or checks it. Answers the epoch. */
-function identify({ meta, members, positions }: Databases): string {
+function identify({ meta, members }: Databases): string {
   const format = meta.get('format');
   if (format !== undefined && format !== FORMAT) {
     throw new BusError(
@@ -213,7 +220,8 @@ function identify({ meta, members, positions }: Databases): string {
   const boot = bootId();
   const namespace = processNamespace();
   const isSameBoot = meta.get('boot') === boot;
-  if (!isSameBoot) forgetMembers({ members, positions });
+  // Deadlines of an earlier boot mean nothing, and its processes are gone.
+  if (!isSameBoot) for (const key of Array.from(members.getKeys())) void members.remove(key);
   const now = machineTime();
   if (meta.get('namespace') !== namespace) {
     for (const { value } of members.getRange()) {
@@ -231,11 +239,6 @@ function identify({ meta, members, positions }: Databases): string {
   if (!isSameBoot) void meta.put('boot', boot);
   if (meta.get('namespace') !== namespace) void meta.put('namespace', namespace);
   return epoch;
-}
-
-// Deadlines of an earlier boot mean nothing, and its processes are gone. Who owned what is decided by the members that are there.
-function forgetMembers({ members }: Pick<Databases, 'members' | 'positions'>): void {
-  for (const key of [...members.getKeys()]) void members.remove(key);
 }
 
 function newEpoch(): string {
@@ -294,4 +297,5 @@ const FORMAT = 1;
 const FIRST_MAP_BYTES = 16 * 2 ** 20;
 const OPEN_DEADLINE_MS = 10_000;
 const CLOSE_DEADLINE_MS = 10_000;
+const FREE_BYTES_HOLD_MS = 1_000;
 const FULL_BELOW_BYTES = 2 ** 20;

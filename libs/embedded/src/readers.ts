@@ -10,7 +10,10 @@ export class Readers {
   #seen = new Map<string, number>();
   #isWarned = false;
 
-  constructor(private readonly root: RootDatabase) {
+  constructor(
+    private readonly root: RootDatabase,
+    private readonly path: string,
+  ) {
     this.#timer = setInterval(() => this.check(), CHECK_EVERY_MS).unref();
   }
 
@@ -20,7 +23,7 @@ export class Readers {
     const ageMs = this.oldestMs();
     if (ageMs > WARN_AFTER_MS && !this.#isWarned) {
       process.emitWarning(
-        `A reader of the log in ${(this.root as unknown as { readonly path: string }).path} has held its snapshot for ${Math.round(ageMs / 1_000)} s, and the file grows: is a process stopped? ${this.root.readerList()}`,
+        `A reader of the log in ${this.path} has held its snapshot for ${Math.round(ageMs / 1_000)} s, and the file grows: is a process stopped? ${this.root.readerList()}`,
         {
           code: 'EVENT_BUS_OLD_READER',
         },

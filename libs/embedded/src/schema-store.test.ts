@@ -28,7 +28,7 @@ describe('the schema store of a log', () => {
 
   it('gives one id when many ask at once', async () => {
     const store = schemaStore(() => environment);
-    expect(new Set(await Promise.all(Array.from({ length: 10 }, () => store.id('s', '"bytes"'))))).toEqual(
+    expect(new Set(await Promise.all(Array.from({ length: 10 }, async () => store.id('s', '"bytes"'))))).toEqual(
       new Set([1]),
     );
   });
