@@ -1,0 +1,5 @@
+import { describe } from 'vitest';
+import { pageSuite } from './page-suite.js';
+import { embeddedBus } from './samples.js';
+
+describe('pages on the embedded log', () => pageSuite(embeddedBus));
