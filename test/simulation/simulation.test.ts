@@ -55,7 +55,7 @@ test('the same seed gives the same history', async () => {
 /** Seeds that failed run first from now on, for ever. */
 function keep(seedsThatFailed: readonly number[]): void {
   const all = [...new Set([...kept, ...seedsThatFailed])];
-  if (all.length > kept.length) writeFileSync(KEPT, `${JSON.stringify(all)}\n`);
+  if (all.length > kept.length) writeFileSync(KEPT, `[${all.join(', ')}]\n`);
 }
 
 /** What went wrong, where the history is, and one command to see it again. */

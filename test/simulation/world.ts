@@ -287,11 +287,13 @@ function makeWorld(seed: number, core: Core) {
 
   function fateOf(own: Random, handler: string): Fate {
     const draw = own();
+    // In a healthy world handlers fail seldom: a breaker that opens all the time is slow, not stuck.
+    const failures = isHealthy ? Math.min(shape.failures, 0.05) : shape.failures;
     if (outages.has(handler)) return draw < 0.05 ? 'gives up' : 'throws';
-    if (draw < shape.failures) return 'throws';
-    if (draw < shape.failures + 0.03) return 'gives up';
-    if (draw < shape.failures + 0.05 && !isHealthy) return 'never settles';
-    if (draw < shape.failures + 0.1 && !isCalm) return 'ignores its end';
+    if (draw < failures) return 'throws';
+    if (draw < failures + 0.03) return 'gives up';
+    if (draw < failures + 0.05 && !isHealthy) return 'never settles';
+    if (draw < failures + 0.1 && !isCalm) return 'ignores its end';
     return draw < 0.7 ? 'works' : 'works at once';
   }
 
