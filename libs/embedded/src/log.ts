@@ -143,11 +143,15 @@ export class Log {
     return last - first;
   }
 
-  /** When the oldest record of a partition was stored. */
+  /** When the oldest record of a partition was stored, to the second. */
   oldestTime(topic: number, partition: number): number | undefined {
-    const { first } = this.ends(topic, partition);
-    const frame = this.databases.log.get(logKey(topic, partition, first));
-    return frame === undefined ? undefined : timeOfFrame(frame);
+    for (const [, , second] of this.databases.times.getKeys({
+      start: [topic, partition, 0],
+      end: [topic, partition, Number.MAX_SAFE_INTEGER],
+      limit: 1,
+    }))
+      return second * 1_000;
+    return undefined;
   }
 
   /** The offset behind the oldest `bytes` bytes of a partition, looking at no more than `limit` records. */

@@ -28,7 +28,7 @@ import {
   type Taken,
   type TurnResult,
 } from './group-table.js';
-import type { LostOffsets } from './log.js';
+import type { LogSlice, LostOffsets } from './log.js';
 import { machineTime, thisProcess } from './machine.js';
 import { offsetOf, positionText } from './position.js';
 
@@ -273,38 +273,50 @@ export class GroupSubscription implements Subscription {
   }
 
   #read(held: Held): void {
-    if (held.isReading) return;
-    held.isReading = true;
-    void this.#readAll(held).finally(() => (held.isReading = false));
+    if (!held.isReading) void this.#readAll(held);
   }
 
   async #readAll(held: Held): Promise<void> {
-    const { environment, receiver } = this.setup;
-    const key = keyOf(held.id);
-    await this.#receiving.get(key);
-    while (this.#mayHandOver(held)) {
-      const from = held.next;
-      const slice = environment.snapshot(() =>
-        environment.log.read(held.topic, held.id.topic, held.partition, from, Infinity, BATCH),
-      );
-      if (slice.next === from) return;
-      held.next = slice.next;
-      environment.bell.active();
-      for (const range of slice.lost) receiver.lost(this.#lostRange(held, range));
-      const records = slice.records.length === 0 ? slice.records : withoutAhead(held, from, slice.records);
-      const receiving = receiver.receive({
-        topic: held.topic,
-        partition: held.partition,
-        records,
-        next: positionText(environment.epoch, slice.next),
-      });
-      if (receiving !== undefined) {
-        this.#receiving.set(key, receiving);
-        await receiving;
-        this.#receiving.delete(key);
+    held.isReading = true;
+    try {
+      await this.#receiving.get(keyOf(held.id));
+      while (this.#mayHandOver(held)) {
+        const slice = this.#next(held);
+        // Nothing may be awaited between this answer and the end: a look in between would be lost.
+        if (slice === undefined) return;
+        await this.#handOver(held, slice);
+        await new Promise((resolve) => setImmediate(resolve));
       }
-      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      held.isReading = false;
     }
+  }
+
+  #next({ topic, partition, id, next }: Held): LogSlice | undefined {
+    const { snapshot, log } = this.setup.environment;
+    try {
+      const slice = snapshot(() => log.read(topic, id.topic, partition, next, Infinity, BATCH));
+      return slice.next === next ? undefined : slice;
+    } catch (error) {
+      // The next look tries again.
+      this.#tellTrouble(error as Error);
+      return undefined;
+    }
+  }
+
+  async #handOver(held: Held, slice: LogSlice): Promise<void> {
+    const { environment, receiver } = this.setup;
+    const records = withoutAhead(held, slice.records);
+    held.next = slice.next;
+    environment.bell.active();
+    for (const range of slice.lost) receiver.lost(this.#lostRange(held, range));
+    const next = positionText(environment.epoch, slice.next);
+    const receiving = receiver.receive({ topic: held.topic, partition: held.partition, records, next });
+    if (receiving === undefined) return;
+    const key = keyOf(held.id);
+    this.#receiving.set(key, receiving);
+    await receiving;
+    this.#receiving.delete(key);
   }
 
   // A process that was stopped or busy may have lost its partitions without knowing: it asks the table before it goes on.
@@ -346,8 +358,8 @@ interface Held extends TopicPartition {
   readonly gone: AbortController;
 }
 
-function withoutAhead(held: Held, from: number, records: StoredRecord[]): StoredRecord[] {
-  while (held.ahead.length > 0 && held.ahead[0]![1] <= from) held.ahead.shift();
+function withoutAhead(held: Held, records: StoredRecord[]): StoredRecord[] {
+  while (held.ahead.length > 0 && held.ahead[0]![1] <= held.next) held.ahead.shift();
   if (held.ahead.length === 0) return records;
   return records.filter(({ offset }) => {
     const at = Number(offset.slice(offset.indexOf('.') + 1));

@@ -114,6 +114,8 @@ export class Writer {
       this.#underWay = [];
     }
     this.#isWriting = false;
+    clearInterval(this.#watch);
+    this.#watch = undefined;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 
@@ -173,10 +175,6 @@ export class Writer {
         this.#waitingBytes -= write.bytes;
         this.#expired(write, 'not-stored');
       }
-    }
-    if (this.isIdle || (this.#waiting.length === 0 && this.#underWay.every((write) => write.isSettled))) {
-      clearInterval(this.#watch);
-      this.#watch = undefined;
     }
   }
 
