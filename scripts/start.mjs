@@ -112,6 +112,10 @@ function watchSignals() {
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
   names.forEach((name) => process.on(name, heard));
   process.on('disconnect', heard); // a program that started us over a line of its own, and is gone
+  const parent = process.ppid;
+  // npm does not pass a SIGKILL on; whoever kills it means us.
+  const orphaned = setInterval(() => process.env.npm_lifecycle_event && process.ppid !== parent && heard(), 500).unref();
+  const orphaned = whenOrphaned(heard);
   return {
     first: first.signal,
     /** @param {() => void} act */
@@ -122,11 +126,29 @@ function watchSignals() {
       };
     },
     close() {
+      clearInterval(orphaned);
       names.forEach((name) => process.off(name, heard));
       process.off('disconnect', heard);
+      clearInterval(orphaned);
       if (process.connected) process.disconnect();
     },
   };
+}
+
+/**
+ * npm that is killed tells nobody. Somebody who starts us without npm may leave us alone on purpose.
+ *
+ * @param {() => void} act
+ */
+function whenOrphaned(act) {
+  const parent = process.ppid;
+  if (!process.env.npm_lifecycle_event) return undefined;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    act();
+  }, 500);
+  return timer;
 }
 
 /** @param {(typeof SERVICES)[Service]} service */
