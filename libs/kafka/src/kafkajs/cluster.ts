@@ -32,6 +32,7 @@ export interface Broker {
   metadata(topics: readonly string[]): Promise<Metadata>;
   createTopics(options: object): Promise<unknown>;
   offsetCommit(options: object): Promise<unknown>;
+  leaveGroup(member: { readonly groupId: string; readonly memberId: string }): Promise<unknown>;
   disconnect(): Promise<void>;
 }
 

@@ -2,8 +2,10 @@
 import { BusError, systemClock, systemRandom, type Random } from '@event-bus/core';
 import { delay } from '@event-bus/core/internal';
 import type { Kafka } from 'kafkajs';
+import { persistent } from './admin.js';
 import type { KafkaConsumer, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
 import type { Cluster } from './cluster.js';
+import { isFenced } from './failure.js';
 import { Membership } from './membership.js';
 
 export interface ConsumerParts {
@@ -27,6 +29,8 @@ class Supervisor implements KafkaConsumer {
   #membership: Membership | undefined;
   #lives: Promise<void> | undefined;
   #isTroubled = false;
+  /** The member that broke, as long as the broker may wait for it. */
+  #broken: string | undefined;
 
   constructor(parts: ConsumerParts, options: KafkaConsumerOptions) {
     this.#parts = parts;
@@ -91,17 +95,36 @@ class Supervisor implements KafkaConsumer {
     for (let failures = 0; !signal.aborted; failures++) {
       const since = systemClock.monotonic();
       const error = await this.#membership?.ended;
+      this.#broken = this.#membership?.memberId ?? this.#broken;
       this.#membership = undefined;
       if (signal.aborted) return;
       if (error) handlers.onTrouble(error);
       if (systemClock.monotonic() - since > HEALTHY_MS) failures = 0;
       try {
         await delay(systemClock, this.#pauseMs(failures), signal);
+        await this.#signOff();
         await this.#begin(handlers);
       } catch (error) {
         if (!signal.aborted) handlers.onTrouble(error as BusError);
       }
     }
+  }
+
+  /** Otherwise the group would wait for the member that broke until its session is over, half a minute. */
+  async #signOff(): Promise<void> {
+    if (this.#broken === undefined) return;
+    const { cluster } = this.#parts;
+    const { group } = this.#options;
+    try {
+      await persistent(cluster, `Signing off from group "${group}"`, async () => {
+        const coordinator = await cluster.findGroupCoordinator({ groupId: group });
+        await coordinator.leaveGroup({ groupId: group, memberId: this.#broken! });
+      });
+    } catch (error) {
+      // Fenced: it has left already. A broker that is away, or not ready, would not let us join either.
+      if (!isFenced(error) && (error as BusError).retryable) throw error;
+    }
+    this.#broken = undefined;
   }
 
   #pauseMs(failures: number): number {
@@ -126,5 +149,5 @@ const bound = (handlers: KafkaConsumerHandlers): KafkaConsumerHandlers => ({
 });
 
 const MIN_PAUSE_MS = 1_000;
-const MAX_PAUSE_MS = 30_000;
+const MAX_PAUSE_MS = 10_000;
 const HEALTHY_MS = 60_000;

@@ -12,11 +12,11 @@ import { BusError, systemClock, type LostRange, type TopicPartition } from '@eve
 import { delay } from '@event-bus/core/internal';
 import type { Batch, Consumer, EachBatchPayload, Kafka, PartitionAssigner } from 'kafkajs';
 import { commitTopics } from './admin.js';
-import type { AssignedPartition, CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
-import { EARLIEST, LATEST, committedOf, listOffsets, type Cluster } from './cluster.js';
+import type { CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
+import { EARLIEST, LATEST, committedOf, listOffsets, type Cluster, type Committed } from './cluster.js';
 import { busErrorOf, isFenced, protocolType } from './failure.js';
 import { kafkajs } from './library.js';
-import { afterDoubt, beginningOf, verdictOn, type LogRange } from './positions.js';
+import { afterDoubt, beginningOf, verdictOn, type Beginning, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
 import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, PARTITIONS_AT_ONCE } from './settings.js';
 
@@ -75,6 +75,7 @@ export class Membership {
   #movedAt = systemClock.monotonic();
   #waiting = 0;
   #hasFetched = false;
+  #memberId: string | undefined;
   #isStopping = false;
   #isBeating = false;
 
@@ -120,6 +121,11 @@ export class Membership {
   /** The error that ended this life; `undefined` after `stop`. */
   get ended(): Promise<BusError | undefined> {
     return this.#ended;
+  }
+
+  /** Under which name the broker knows this member, once it joined. */
+  get memberId(): string | undefined {
+    return this.#memberId;
   }
 
   get state(): 'joining' | 'running' | 'rebalancing' {
@@ -169,7 +175,10 @@ export class Membership {
 
   #listen(): void {
     const { events } = this.#consumer;
-    this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#joined(payload.memberAssignment));
+    this.#consumer.on(events.GROUP_JOIN, ({ payload }) => {
+      this.#memberId = payload.memberId;
+      this.#joined(payload.memberAssignment);
+    });
     this.#consumer.on(events.FETCH, () => this.#fetched());
     this.#consumer.on(events.END_BATCH_PROCESS, ({ payload }) => this.#passed(payload));
     this.#consumer.on(events.CRASH, ({ payload }) => this.#finish(this.#failure(payload.error)));
@@ -316,39 +325,56 @@ export class Membership {
     }
   }
 
+  /** What is found of some topics counts, also when another one cannot be looked up now. */
   async #beginAt(generation: Generation, unknown: readonly Progress[]): Promise<void> {
     const { cluster, options, handlers } = this.#parts;
     const byTopic = new Map<string, number[]>();
     for (const { topic, partition } of unknown) byTopic.set(topic, [...(byTopic.get(topic) ?? []), partition]);
     await cluster.connect();
     const committed = await committedOf(cluster, options.group, byTopic);
-    const found: AssignedPartition[] = [];
-    const lost: LostRange[] = [];
-    for (const [topic, partitions] of byTopic) {
-      const logs = await logRanges(cluster, topic, partitions);
-      const mine = committed.filter((entry) => entry.topic === topic);
-      const first = await this.#firstPositions(
-        topic,
-        logs,
-        mine.filter(({ position }) => position < 0n).map(({ partition }) => partition),
+    const lookups = await Promise.allSettled(
+      Array.from(byTopic.keys(), (topic) =>
+        this.#beginnings(
+          topic,
+          committed.filter((entry) => entry.topic === topic),
+        ),
+      ),
+    );
+    if (generation.state !== 'active') return;
+    const found = lookups.flatMap((lookup) => (lookup.status === 'fulfilled' ? lookup.value : []));
+    for (const { place, position, isMoved } of found)
+      this.#moveTo(generation.partitions.get(keyOf(place))!, position, isMoved);
+    if (found.length > 0) {
+      generation.isAnnounced = true;
+      handlers.onAssigned(
+        generation.number,
+        found.map(({ place, position, metadata }) => ({ ...place, position: position.toString(), metadata })),
       );
-      for (const entry of mine) {
-        const log = logs.get(entry.partition);
-        const start = entry.position < 0n ? first.get(entry.partition) : 0n;
-        if (!log || start === undefined) continue;
-        const place = { topic, partition: entry.partition };
-        const beginning = beginningOf(place, entry, log, start, options.from);
-        if (generation.state !== 'active') return;
-        this.#moveTo(generation.partitions.get(keyOf(place))!, beginning.position, beginning.isMoved);
-        found.push({ ...place, position: beginning.position.toString(), metadata: beginning.metadata });
-        if (beginning.lost) lost.push(beginning.lost);
-      }
+      for (const { lost } of found) if (lost) handlers.onLost(lost);
+      this.#changed();
     }
-    if (found.length === 0 || generation.state !== 'active') return;
-    generation.isAnnounced = true;
-    handlers.onAssigned(generation.number, found);
-    lost.forEach((range) => handlers.onLost(range));
-    this.#changed();
+    for (const lookup of lookups) if (lookup.status === 'rejected') throw lookup.reason;
+  }
+
+  /** Of those partitions of a topic whose leaders answer. */
+  async #beginnings(
+    topic: string,
+    committed: readonly Committed[],
+  ): Promise<(Beginning & { readonly place: TopicPartition })[]> {
+    const { cluster, options } = this.#parts;
+    const logs = await logRanges(
+      cluster,
+      topic,
+      committed.map(({ partition }) => partition),
+    );
+    const withoutPosition = committed.filter(({ position }) => position < 0n).map(({ partition }) => partition);
+    const first = await this.#firstPositions(topic, logs, withoutPosition);
+    return committed.flatMap((entry) => {
+      const place = { topic, partition: entry.partition };
+      const log = logs.get(entry.partition);
+      const start = entry.position < 0n ? first.get(entry.partition) : 0n;
+      return log && start !== undefined ? [{ place, ...beginningOf(place, entry, log, start, options.from) }] : [];
+    });
   }
 
   async #firstPositions(
