@@ -50,6 +50,7 @@ export default defineConfig({
         test: {
           name: 'kafka',
           include: ['test/conformance/kafka*.test.ts', 'test/kafka/**/*.test.ts', 'test/interop/**/*.test.ts'],
+          globalSetup: 'test/servers.ts',
           ...alone,
         },
       },

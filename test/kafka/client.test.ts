@@ -1,7 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addressesOf, startServers } from './broker.js';
 import type { ReadBatch } from '../../libs/kafka/src/kafkajs/client.js';
-import { Member, eventually, freshTopic, kafkajs, numbered, openPort, record, store, type Port } from './port.js';
+import {
+  Member,
+  deleteBefore,
+  eventually,
+  freshTopic,
+  kafkajs,
+  numbered,
+  openPort,
+  record,
+  store,
+  type Port,
+} from './port.js';
 
 const servers = await startServers();
 const addresses = addressesOf(servers);
@@ -126,7 +137,7 @@ describe.skipIf(!servers)('the Kafka client', () => {
     it('names the records that retention took, before it began and while it read', async () => {
       const { client } = port;
       const topic = await freshTopic(client);
-      const cut = (offset: number) => deleteBefore(topic, offset);
+      const cut = (offset: number) => deleteBefore(addresses, topic, 0, offset);
 
       await store(client, [numbered(topic, 0, 0, 50)]);
       await client.admin.setCommitted(topic, [{ topic, partition: 0, position: '10', metadata: '' }]);
@@ -284,7 +295,7 @@ describe.skipIf(!servers)('the Kafka client', () => {
       const { client } = port;
       const topic = await freshTopic(client);
       await store(client, [numbered(topic, 0, 0, 10)]);
-      await deleteBefore(topic, 4);
+      await deleteBefore(addresses, topic, 0, 4);
       const reader = client.reader();
       const batches = [];
       for await (const batch of reader.read({ topic, partition: 0, from: '0', to: '10' })) batches.push(batch);
@@ -324,13 +335,5 @@ describe.skipIf(!servers)('the Kafka client', () => {
     });
   });
 });
-
-async function deleteBefore(topic: string, offset: number): Promise<void> {
-  const admin = new kafkajs.Kafka({ brokers: addresses, logLevel: 0 }).admin();
-  await admin.connect();
-  await admin.fetchTopicOffsets(topic); // or it does not know the leader
-  await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: String(offset) }] });
-  await admin.disconnect();
-}
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);

@@ -59,6 +59,20 @@ export async function store(client: KafkaClient, parts: readonly Part[]): Promis
   for (const outcome of outcomes) if (outcome.status !== 'stored') throw outcome.error;
 }
 
+/** Retention, at once. */
+export async function deleteBefore(
+  brokers: readonly string[],
+  topic: string,
+  partition: number,
+  offset: number | string,
+): Promise<void> {
+  const admin = new kafkajs.Kafka({ brokers: [...brokers], logLevel: 0 }).admin();
+  await admin.connect();
+  await admin.fetchTopicOffsets(topic); // or it does not know the leader
+  await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] });
+  await admin.disconnect();
+}
+
 export async function eventually(holds: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {
   for (const until = Date.now() + withinMs; !(await holds()); await sleep(20)) {
     if (Date.now() > until) throw new Error(`Not so after ${withinMs} ms: ${String(holds)}`);

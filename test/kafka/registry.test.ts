@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { avroCodec, httpRegistry, type HttpRegistryOptions, type SchemaStore } from '@event-bus/avro';
 import { defineEvent, schema, type BusRecord, type EventDefinition } from '@event-bus/core';
+import { startRegistry } from './broker.js';
 
 const registry = await startRegistry();
 
@@ -102,21 +103,6 @@ describe.skipIf(!registry)('the schema registry', () => {
     });
   });
 });
-
-interface Registry {
-  readonly env: { readonly SCHEMA_REGISTRY_URL: string };
-  stop(): Promise<void>;
-}
-
-/** A schema registry, or a printed reason why this machine has none. */
-async function startRegistry(): Promise<Registry | undefined> {
-  const script = new URL('../../scripts/servers/registry.mjs', import.meta.url).href;
-  const module = (await import(script)) as { startRegistry(): Promise<Registry & { missing?: string }> };
-  const started = await module.startRegistry();
-  if (started.missing === undefined) return started;
-  console.warn(`skipped: ${started.missing}`);
-  return undefined;
-}
 
 async function configure(subject: string, compatibility: string): Promise<void> {
   const url = `${registry!.env.SCHEMA_REGISTRY_URL}/config/${subject}`;
