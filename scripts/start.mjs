@@ -112,9 +112,6 @@ function watchSignals() {
   const names = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
   names.forEach((name) => process.on(name, heard));
   process.on('disconnect', heard); // a program that started us over a line of its own, and is gone
-  const parent = process.ppid;
-  // npm does not pass a SIGKILL on; whoever kills it means us.
-  const orphaned = setInterval(() => process.env.npm_lifecycle_event && process.ppid !== parent && heard(), 500).unref();
   const orphaned = whenOrphaned(heard);
   return {
     first: first.signal,
@@ -126,10 +123,8 @@ function watchSignals() {
       };
     },
     close() {
-      clearInterval(orphaned);
       names.forEach((name) => process.off(name, heard));
       process.off('disconnect', heard);
-      clearInterval(orphaned);
       if (process.connected) process.disconnect();
     },
   };

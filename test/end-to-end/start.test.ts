@@ -1,0 +1,113 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createServer } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { BODY, keyOf, put } from './authors.js';
+import { endOf, eventually, freePort, isAlive, linesOf, root } from './samples.js';
+
+test('npm start says ready, where and what to try; SIGTERM ends everything', async () => {
+  const run = await start('npm', ['start']);
+  const { ready, pids } = await run.isReady();
+  expect(ready.slice(1)).toEqual([
+    expect.stringContaining(run.studio.url.replace('127.0.0.1', 'localhost')),
+    expect.stringContaining(run.catalog.url.replace('127.0.0.1', 'localhost')),
+    expect.stringMatching(/^try: curl -X PUT .*\/api\/courses\/course-v1:/),
+  ]);
+  expect((await put(run.studio, keyOf(1), BODY)).status).toBe(201);
+  await eventually(async () => {
+    expect((await fetch(`${run.catalog.url}/api/courses/${keyOf(1)}`)).status).toBe(200);
+  });
+
+  run.process.kill('SIGTERM');
+  expect(await run.ended).toMatch(/^(0|143|SIGTERM)$/);
+  await gone(pids);
+});
+
+test('the services of a start script that is killed stop by themselves', async () => {
+  const run = await start(process.execPath, ['scripts/start.mjs']);
+  const { pids } = await run.isReady();
+  expect(pids).toHaveLength(2);
+  run.process.kill('SIGKILL');
+  await gone(pids);
+});
+
+test('when one service dies the other is stopped, and the exit code says so', async () => {
+  const run = await start(process.execPath, ['scripts/start.mjs']);
+  const { pids } = await run.isReady();
+  process.kill(pids[0]!, 'SIGKILL');
+  expect(await run.ended).toBe('1');
+  expect(run.lines.join('\n')).toMatch(/(studio|catalog) ended with SIGKILL; stopping/);
+  await gone(pids);
+});
+
+test('npm run catalog starts that one alone', async () => {
+  const run = await start('npm', ['run', 'catalog']);
+  const { pids, ready } = await run.isReady();
+  expect(pids).toHaveLength(1);
+  expect(ready.join('\n')).toContain(`try: curl ${run.catalog.url.replace('127.0.0.1', 'localhost')}/api/courses`);
+  run.process.kill('SIGTERM');
+  await run.ended;
+  await gone(pids);
+});
+
+test('a bus that does not exist is refused, with those that do', async () => {
+  const run = await start(process.execPath, ['scripts/start.mjs', '--bus', 'pigeon']);
+  expect(await run.ended).toBe('2');
+  expect(run.lines).toEqual(['--bus must be one of embedded, kafka, got "pigeon". See --help.']);
+});
+
+test('a port in use is named, with the variable that changes it', async () => {
+  const run = await start(process.execPath, ['scripts/start.mjs'], async (env) => {
+    const server = createServer().listen(Number(env.CATALOG_PORT), '127.0.0.1');
+    onTestFinished(() => void server.close());
+  });
+  expect(await run.ended).toBe('1');
+  expect(run.lines.join('\n')).toMatch(/Port \d+ is in use.*CATALOG_PORT/);
+});
+
+async function start(
+  command: string,
+  args: string[],
+  before: (env: { CATALOG_PORT: string }) => Promise<void> = async () => {},
+) {
+  const path = mkdtempSync(join(tmpdir(), 'event-bus-start-'));
+  const env = { EVENT_BUS_PATH: path, STUDIO_PORT: String(await freePort()), CATALOG_PORT: String(await freePort()) };
+  await before(env);
+  const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = endOf(child);
+  const lines = linesOf(child);
+  onTestFinished(async () => {
+    const pids = pidsIn(lines);
+    child.kill('SIGKILL');
+    await eventually(() => expect(pids.filter(isAlive)).toEqual([]));
+    rmSync(path, { recursive: true, force: true });
+  });
+  return {
+    process: child as ChildProcess,
+    lines,
+    ended,
+    studio: { url: `http://127.0.0.1:${env.STUDIO_PORT}` },
+    catalog: { url: `http://127.0.0.1:${env.CATALOG_PORT}` },
+    /** What was said from `ready` on, and the services' processes. */
+    async isReady() {
+      const from = await eventually(() => {
+        const at = lines.findIndex((line) => line.startsWith('ready'));
+        const end = lines.findIndex((line) => line.startsWith('try:'));
+        if (at < 0 || end < 0) throw new Error(`not ready:\n${lines.join('\n')}`);
+        return { at, end };
+      }, 100_000);
+      return { ready: lines.slice(from.at, from.end + 1), pids: pidsIn(lines) };
+    },
+  };
+}
+
+/** Each service's log lines say which process wrote them. */
+function pidsIn(lines: readonly string[]): number[] {
+  return [...new Set(lines.flatMap((line) => /"pid":(\d+)/.exec(line)?.[1] ?? []).map(Number))];
+}
+
+async function gone(pids: readonly number[]): Promise<void> {
+  await eventually(() => expect(pids.filter(isAlive)).toEqual([]));
+}
