@@ -123,6 +123,7 @@ function watchSignals() {
       };
     },
     close() {
+      clearInterval(orphaned);
       names.forEach((name) => process.off(name, heard));
       process.off('disconnect', heard);
       if (process.connected) process.disconnect();
