@@ -348,6 +348,14 @@ describe('start and stop', () => {
     );
   });
 
+  test('a policy that is no function and a start that is none are refused', async () => {
+    const { bus, transport, during } = setup();
+    const wrong = { service: 'catalog', transport, retry: { attempts: 3 }, from: 'Latest' } as never;
+    expect(() => createBus(wrong)).toThrow(/"retry" must be a function.*\n.*"from" must be .* got "Latest"/);
+    bus.handle(COURSE, { id: 'view', retry: { attempts: 3 } as never }, () => {});
+    await expect(during(bus.start())).rejects.toThrow('Option "retry" of handler "view" must be a function');
+  });
+
   test('running handlers finish and are committed; nothing is delivered twice', async () => {
     const world = setup();
     const done: number[] = [];

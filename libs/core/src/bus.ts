@@ -298,6 +298,7 @@ export class Bus {
       problems.push(
         ...found(
           wrongId(id),
+          wrongRetry(retry, id),
           topic.problem,
           wrongName('group', group),
           wrongPositive(`timeoutMs" of handler "${id}`, timeoutMs),
@@ -389,12 +390,28 @@ function wrongOptions(options: BusOptions): readonly string[] {
     typeof options.transport?.publish === 'function'
       ? undefined
       : 'Option "transport" is missing; write transport: embedded({ path }), kafka({ … }) or another one.',
+    wrongRetry(options.retry),
+    isStart(options.from)
+      ? undefined
+      : `Option "from" must be "earliest", "latest" or { time: <milliseconds since 1970> }, got ${JSON.stringify(options.from)}.`,
     ...positive.map((option) => wrongPositive(option, options[option])),
     ...(['records', 'bytes'] as const).flatMap((unit) => [
       wrongPositive(`buffer.${unit}`, options.buffer?.[unit]),
       wrongPositive(`maxInFlight.${unit}`, options.maxInFlight?.[unit]),
     ]),
   );
+}
+
+function isStart(from: StartPosition | undefined): boolean {
+  if (typeof from === 'object') return Number.isFinite(from?.time);
+  return from === undefined || from === 'earliest' || from === 'latest';
+}
+
+function wrongRetry(retry: unknown, handler?: string): string | undefined {
+  const whose = handler === undefined ? '' : ` of handler "${handler}"`;
+  return retry === undefined || typeof retry === 'function'
+    ? undefined
+    : `Option "retry"${whose} must be a function; write exponential({ attempts: … }).`;
 }
 
 // It is a header of dead letters and a name in logs.

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { DEAD_LETTER_HEADERS, deadLetterRecord, deadLetterTopic, type DeadLetter } from './dead-letter.js';
+import {
+  DEAD_LETTER_BYTES,
+  DEAD_LETTER_HEADERS,
+  deadLetterRecord,
+  deadLetterTopic,
+  type DeadLetter,
+} from './dead-letter.js';
 import { BusError } from './errors.js';
 import type { StoredRecord } from './transport.js';
 
@@ -67,6 +73,19 @@ describe('a dead letter', () => {
   test('does not grow with what the error says', () => {
     const facts = factsOf(letter({ error: new BusError('BUS_EVENT_INVALID', 'x'.repeat(1_000_000)) }));
     expect(facts['dead-message']).toHaveLength(1_001);
+  });
+
+  test('takes no more room than is kept for it', () => {
+    const wide = '\uffff';
+    const large = letter({
+      record: { ...record, topic: 'x'.repeat(249), offset: 'x'.repeat(100), headers: [] },
+      group: 'x'.repeat(200),
+      handler: wide.repeat(200),
+      error: Object.assign(new Error(wide.repeat(5_000)), { name: wide.repeat(5_000) }),
+      attempts: Number.MAX_SAFE_INTEGER,
+    });
+    const bytes = deadLetterRecord(large).headers.reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+    expect(bytes).toBeLessThan(DEAD_LETTER_BYTES);
   });
 
   test('is made of whatever was thrown', () => {

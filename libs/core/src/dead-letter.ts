@@ -41,6 +41,9 @@ export const DEAD_LETTER_HEADERS = {
   timestamp: 'dead-timestamp',
 } as const;
 
+/** What these headers take at most. A record that leaves less room below the limit of its transport cannot be kept. */
+export const DEAD_LETTER_BYTES = 8 * 1024;
+
 export function deadLetterRecord(letter: DeadLetter): BusRecord {
   const { record } = letter;
   const { name, message } = textsOf(letter.error);

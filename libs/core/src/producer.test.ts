@@ -1,7 +1,7 @@
 import { jsonCodec } from '@event-bus/testing';
 import { describe, expect, test } from 'vitest';
 import { ARCHIVED, CHANGED, courseKey, world } from './world.test.fixture.js';
-import type { Codec, StoredRecord } from './index.js';
+import { exponential, type Codec, type StoredRecord } from './index.js';
 
 const event = (n: number, revision = 1) => ({ course_key: courseKey(n), revision });
 const dataOf = (record: StoredRecord) => JSON.parse(Buffer.from(record.value!).toString()) as { revision: number };
@@ -178,12 +178,28 @@ describe('the buffer', () => {
   });
 
   test('a record over the limit of the transport is refused, and those behind it go on', async () => {
-    const { bus, during, failure, stored } = world({ broker: { maxRecordBytes: 2_000 } });
+    const { bus, during, failure, stored } = world({ broker: { maxRecordBytes: 20_000 } });
     await during(bus.open());
-    const large = failure(bus.send(CHANGED, { ...event(1), note: 'x'.repeat(5_000) }));
+    const large = failure(bus.send(CHANGED, { ...event(1), note: 'x'.repeat(15_000) }));
     await during(bus.send(CHANGED, event(1, 2)));
-    expect(await large).toMatchObject({ code: 'BUS_RECORD_TOO_LARGE', details: { maxRecordBytes: 2_000 } });
+    expect(await large).toMatchObject({ code: 'BUS_RECORD_TOO_LARGE', details: { maxRecordBytes: 20_000 - 8 * 1024 } });
     expect(stored('courses')).toHaveLength(1);
+  });
+
+  test('the largest event that may be sent may become a dead letter', async () => {
+    const { bus, during, failure, stored, until } = world({
+      broker: { maxRecordBytes: 20_000 },
+      retry: exponential({ attempts: 1 }),
+    });
+    bus.handle(CHANGED, { id: 'view' }, () => {
+      throw new Error('é'.repeat(2_000));
+    });
+    await during(bus.start());
+    let size = 20_000;
+    const sized = () => bus.send(CHANGED, { ...event(1), note: 'x'.repeat(size) });
+    while ((await during(failure(sized()))) !== undefined) size -= 1;
+    await until(() => stored('courses-dead-catalog').length === 1);
+    await during(bus.close());
   });
 });
 
@@ -225,6 +241,9 @@ describe('giving up', () => {
 
 describe('what a sender may say', () => {
   test.each([
+    ['a deadline that is no number', { deadlineMs: NaN }],
+    ['a deadline that never comes', { deadlineMs: Infinity }],
+    ['a deadline in the past', { deadlineMs: -1 }],
     ['a header that is no text', { headers: { tenant: 5 as never } }],
     ['a header of the bus', { headers: { ce_id: '1' } }],
     ['a header of dead letters', { headers: { 'dead-reason': 'x' } }],
@@ -238,7 +257,8 @@ describe('what a sender may say', () => {
     await during(bus.open());
     let told = 0;
     bus.connect(CHANGED, () => told++);
-    expect(await failure(bus.send(CHANGED, event(1), options))).toMatchObject({ code: 'BUS_EVENT_INVALID' });
+    const code = 'deadlineMs' in options ? 'BUS_CONFIG_INVALID' : 'BUS_EVENT_INVALID';
+    expect(await failure(bus.send(CHANGED, event(1), options))).toMatchObject({ code });
     expect(stored('courses')).toEqual([]);
     expect(told).toBe(0);
   });

@@ -10,6 +10,7 @@
  * Bounds: records and bytes handed to the transport and not settled; as many again may wait for room.
  */
 import type { Clock } from './clock.js';
+import { DEAD_LETTER_BYTES } from './dead-letter.js';
 import { currentDelivery } from './delivery.js';
 import { isoTime, type Envelope, type EventMetadata } from './envelope.js';
 import { BusError, isBusError } from './errors.js';
@@ -82,6 +83,7 @@ export class Producer {
       const routes = this.#routes(definition);
       const envelope = this.#envelope(definition, data, options);
       const headers = headersOf(options.headers);
+      checkDeadline(options.deadlineMs);
       event = envelope.metadata;
       places = settleAll(
         routes
@@ -223,7 +225,8 @@ export class Producer {
 
   #encoded(pending: Pending, record: BusRecord): void {
     const bytes = sizeOf(record);
-    const { maxRecordBytes } = this.setup.transport.capabilities;
+    // What may be sent can be kept as a dead letter too.
+    const maxRecordBytes = this.setup.transport.capabilities.maxRecordBytes - DEAD_LETTER_BYTES;
     if (!this.#unsettled.has(pending)) return;
     pending.record = record;
     pending.bytes = bytes;
@@ -385,6 +388,15 @@ function checkedName(name: string): string {
   throw new BusError(
     'BUS_EVENT_INVALID',
     `Header "${name}" was refused: use letters, digits, ".", "_" and "-", and no name that the bus uses itself (ce_…, dead-…, ${CAUSATION}, ${CORRELATION}, sourcehost, sourcelib, content-type).`,
+  );
+}
+
+// A deadline that is no number would never come.
+function checkDeadline(deadlineMs: number | undefined): void {
+  if (deadlineMs === undefined || (Number.isFinite(deadlineMs) && deadlineMs > 0)) return;
+  throw new BusError(
+    'BUS_CONFIG_INVALID',
+    `Option "deadlineMs" of send must be a positive number of milliseconds, got ${String(deadlineMs)}.`,
   );
 }
 
