@@ -76,25 +76,45 @@ function parse() {
 }
 
 /** @param {{ bus: string, names: Service[] }} options */
-async function run({ bus, names }) {
+async function run(options) {
   const startedAt = Date.now();
   const signals = watchSignals();
-  setUp();
-  for (const name of names) await mustBeFree(SERVICES[name]);
-  const servers = bus === 'kafka' ? await kafkaServers() : { env: {}, stop: async () => {} };
-  const running = signals.first.aborted
-    ? []
-    : names.map((name) => startService(name, { EVENT_BUS: bus, ...servers.env }));
+  try {
+    setUp();
+    for (const name of options.names) await mustBeFree(SERVICES[name]);
+    const servers = options.bus === 'kafka' ? await kafkaServers() : { env: {}, stop: async () => {} };
+    await runServices(options, servers.env, signals, startedAt).finally(servers.stop);
+  } finally {
+    signals.close();
+  }
+}
+
+/**
+ * @param {{ bus: string, names: Service[] }} options
+ * @param {Record<string, string>} env
+ * @param {ReturnType<typeof watchSignals>} signals
+ * @param {number} startedAt
+ */
+async function runServices({ bus, names }, env, signals, startedAt) {
+  if (signals.first.aborted) return;
+  const running = names.map((name) => startService(name, { EVENT_BUS: bus, ...env }));
   signals.onSecond(() => running.forEach(({ process }) => process.kill('SIGKILL')));
-  const died = Promise.race(running.map(({ name, ended }) => ended.then((how) => `${name} ${how}`)));
-  const asked = signals.first.aborted ? Promise.resolve() : once(signals.first, 'abort').then(() => {});
-  const ready = Promise.all(names.map(waitUntilReady)).then(() => sayReady(names, bus, startedAt));
-  const trouble = await Promise.race([asked, died, ready.then(() => Promise.race([asked, died]))]).catch(String);
+  const over = new AbortController();
+  const ready = Promise.all(names.map((name) => waitUntilReady(name, over.signal)));
+  const trouble = await Promise.race([
+    once(signals.first, 'abort').then(() => undefined),
+    ...running.map(({ name, ended }) => ended.then((how) => `${name} ${how}`)),
+    ready
+      .then(() => sayReady(names, bus, startedAt))
+      .then(
+        () => new Promise(() => {}),
+        ({ message }) => message,
+      ),
+  ]);
   if (trouble) console.error(`${trouble}; stopping`);
+  if (trouble) process.exitCode = 1;
+  over.abort();
   await Promise.all(running.map(stopService));
-  await servers.stop();
-  signals.close();
-  process.exitCode = trouble ? 1 : 0;
 }
 
 /** The first signal asks to stop, the second to do it at once. */
@@ -144,7 +164,7 @@ function whenOrphaned(act) {
     clearInterval(timer);
     act();
   }, 500);
-  return timer;
+  return timer.unref();
 }
 
 /** @param {(typeof SERVICES)[Service]} service */
@@ -214,11 +234,14 @@ function prefix(name, from, to) {
   if (from) createInterface({ input: from }).on('line', (line) => to.write(`${name.padEnd(7)} │ ${line}\n`));
 }
 
-/** @param {Service} name */
-async function waitUntilReady(name) {
+/**
+ * @param {Service} name
+ * @param {AbortSignal} signal
+ */
+async function waitUntilReady(name, signal) {
   const url = `http://127.0.0.1:${SERVICES[name].port}/health/ready`;
   const startedAt = Date.now();
-  for (let waitedMs = 0; waitedMs < READY_WITHIN_MS; waitedMs = Date.now() - startedAt) {
+  for (let waitedMs = 0; waitedMs < READY_WITHIN_MS && !signal.aborted; waitedMs = Date.now() - startedAt) {
     const status = await health(url);
     // Degraded: it would work, but is still getting its partitions, or waits for the registry.
     if (status === 'ok' || (status === 'degraded' && waitedMs > BETTER_WITHIN_MS)) return;
