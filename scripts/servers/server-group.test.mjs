@@ -24,10 +24,10 @@ const accepting = (name, port) => ({
   command: process.execPath,
   args: [
     '-e',
-    `require('node:net').createServer((s) => s.end('hello')).listen(${port}, '127.0.0.1', () => console.log('up'))`,
+    `require('node:net').createServer((s) => s.end('hello')).listen(${port}, '127.0.0.1', () => console.log('accepting'))`,
   ],
   endSignal: 'KILL',
-  isReady: (output) => output.includes('up'),
+  isReady: (output) => output.includes('accepting'),
 });
 
 async function setup(servers = 1) {
@@ -75,7 +75,7 @@ test('servers go when the process that started them is killed, also a paused one
   const data = mkdtempSync(join(tmpdir(), 'event-bus-data-'));
   const program = `
     import { startServerGroup } from ${JSON.stringify(new URL('./server-group.mjs', import.meta.url).href)};
-    const isReady = (output) => output.includes('up');
+    const isReady = (output) => output.includes('accepting');
     const servers = ${JSON.stringify(ports.map((port) => accepting(`server-${port}`, port)))}.map((spec) => ({ ...spec, isReady }));
     const group = await startServerGroup({ name: 'test', temporary: ${JSON.stringify(data)}, log: () => {}, servers });
     await group.pause(2);
