@@ -3,18 +3,27 @@
  * well: days that exist, hours up to 23, years 1 to 9999, an offset. JavaScript's own parser takes 30 February for 2 March.
  */
 
+/** Whether a text is a date-time. Asked of every event that is sent, so it makes nothing. */
+export function isDateTime(text: string): boolean {
+  return (
+    DATE_TIME.test(text) &&
+    !Number.isNaN(Date.parse(text)) &&
+    !text.startsWith('0000') &&
+    !text.startsWith('24', HOUR_AT) &&
+    isDay(text)
+  );
+}
+
 /** The parts of a date-time; `undefined` when it is none. */
 export function parseDateTime(text: string): DateTime | undefined {
-  const parts = DATE_TIME.exec(text);
-  if (parts === null || Number.isNaN(Date.parse(text))) return undefined;
-  const [, date, time, fraction = '', offset] = parts as unknown as [
+  if (!isDateTime(text)) return undefined;
+  const [, date, time, fraction = '', offset] = DATE_TIME.exec(text) as unknown as [
     string,
     string,
     string,
     string | undefined,
     string,
   ];
-  if (date.startsWith('0000') || time.startsWith('24') || !isDay(date)) return undefined;
   return { second: `${date}T${time.length === 5 ? `${time}:00` : time}`, fraction, offset };
 }
 
@@ -27,9 +36,10 @@ export interface DateTime {
   readonly offset: string;
 }
 
-function isDay(date: string): boolean {
-  const day = Number(date.slice(8));
-  return day <= 28 || new Date(`${date}T00:00:00Z`).getUTCDate() === day;
+function isDay(text: string): boolean {
+  const day = Number(text.slice(8, 10));
+  return day <= 28 || new Date(`${text.slice(0, 10)}T00:00:00Z`).getUTCDate() === day;
 }
 
+const HOUR_AT = 11;
 const DATE_TIME = /^(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}(?::\d{2})?)(?:(?<=:\d{2}:\d{2})\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})$/;
