@@ -17,6 +17,7 @@ import { deadLetterRecord, deadLetterTopic, type DeadLetter } from './dead-lette
 import { Delivery, type Around, type Handler } from './delivery.js';
 import { BusError, isBusError } from './errors.js';
 import { Lanes } from './lanes.js';
+import { recordBytes } from './record-size.js';
 import { backoffMs, reasonOf } from './retry.js';
 import { signals, type BusIdentity } from './signals.js';
 import type { Tracked } from './tracker.js';
@@ -199,7 +200,7 @@ export class Consumer {
   #take(assignment: Assignment, record: StoredRecord, entry: Tracked): Promise<void> | undefined {
     const eventType = this.#codec.eventType(record);
     const handlers = eventType === undefined ? [] : this.#handlers.get(`${record.topic}\n${eventType}`);
-    const work: Work = { entry, bytes: sizeOf(record), unsettled: handlers?.length || 1 };
+    const work: Work = { entry, bytes: RECORD_OVERHEAD + recordBytes(record), unsettled: handlers?.length || 1 };
     this.#records++;
     this.#bytes += work.bytes;
     assignment.records++;
@@ -495,12 +496,6 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
 }
 
 const placeOf = ({ topic, partition }: TopicPartition) => `${topic}\n${partition}`;
-
-function sizeOf({ key, value, headers }: StoredRecord): number {
-  let bytes = RECORD_OVERHEAD + (key?.byteLength ?? 0) + (value?.byteLength ?? 0);
-  for (const [name, header] of headers) bytes += name.length + header.byteLength;
-  return bytes;
-}
 
 // What a record in hand costs besides its bytes, about.
 const RECORD_OVERHEAD = 500;

@@ -60,6 +60,9 @@ export function uuidMaker(clock: Clock, random: Random): () => string {
   let ticks = 0;
   let high = 0;
   let low = 0;
+  // All behind the first eight digits: another one every seven minutes.
+  let tail = '';
+  let tailOf = -1;
   return () => {
     const nowMs = Math.floor(clock.now());
     if (nowMs > ms || ++ticks === TICKS_PER_MS) {
@@ -71,9 +74,12 @@ export function uuidMaker(clock: Clock, random: Random): () => string {
       low = Number(time & 0xffff_ffffn);
     }
     const carry = low + ticks > 0xffff_ffff ? 1 : 0;
-    const timeLow = hex((low + ticks) % 2 ** 32, 8);
     const timeHigh = high + carry;
-    return `${timeLow}-${hex(timeHigh & 0xffff, 4)}-${hex(0x1000 | (timeHigh >>> 16), 4)}-${sequence}-${node}`;
+    if (timeHigh !== tailOf) {
+      tailOf = timeHigh;
+      tail = `-${hex(timeHigh & 0xffff, 4)}-${hex(0x1000 | (timeHigh >>> 16), 4)}-${sequence}-${node}`;
+    }
+    return hex((low + ticks) % 2 ** 32, 8) + tail;
   };
 }
 

@@ -17,6 +17,7 @@ import { BusError, isBusError } from './errors.js';
 import { invalidEvent, type EventDefinition } from './event.js';
 import { Fifo } from './fifo.js';
 import type { LocalReceivers } from './receivers.js';
+import { recordBytes } from './record-size.js';
 import type { Route } from './routes.js';
 import { signals, type BusIdentity } from './signals.js';
 import type { BusRecord, Header, Place, PublishOutcome, Transport } from './transport.js';
@@ -75,30 +76,20 @@ export class Producer {
   }
 
   /** Everything up to the place in line happens before this returns: the order of calls is the order of records. */
-  send(definition: EventDefinition, data: unknown, options: SendOptions = {}): Promise<Sent> {
-    const startedAt = this.setup.clock.monotonic();
-    let event: EventMetadata;
-    let places: Promise<readonly Place[]>;
-    try {
+  send(definition: EventDefinition, data: unknown, options: SendOptions = NO_OPTIONS): Promise<Sent> {
+    return new Promise((resolve, reject) => {
+      const startedAt = this.setup.clock.monotonic();
       const routes = this.#routes(definition);
       const envelope = this.#envelope(definition, data, options);
       const headers = headersOf(options.headers);
       checkDeadline(options.deadlineMs);
-      event = envelope.metadata;
-      places = settleAll(
-        routes
-          .filter((route) => route.isEnabled())
-          .map((route) => this.#publish({ definition, envelope, route, headers }, options)),
-      );
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    // After the event has its place in line: what a receiver sends in answer comes behind it, and what it changes is not sent.
-    this.setup.receivers.tell(data, event);
-    return places.then(
-      (records) => this.#published(event, records, startedAt),
-      (error) => this.#failed(event, error),
-    );
+      const sending = new Sending(envelope.metadata, startedAt, resolve, reject);
+      for (const route of routes)
+        if (route.isEnabled()) this.#publish(sending, { definition, envelope, route, headers }, options);
+      // After the event has its place in line: what a receiver sends in answer comes behind it, and what it changes is not sent.
+      this.setup.receivers.tell(data, envelope.metadata);
+      this.#done(sending);
+    });
   }
 
   /** Resolves when everything sent so far is settled. */
@@ -147,17 +138,17 @@ export class Producer {
     return this.#time.text;
   }
 
-  #publish(event: Outgoing, options: SendOptions): Promise<Place> {
-    const { signal, deadlineMs = this.setup.sendDeadlineMs } = options;
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(interrupted('not-stored'));
-      if (this.#isCrowded()) return reject(this.#full('as many sends wait for room already'));
-      const pending = new Pending(event, deadlineMs, this.setup.clock.monotonic() + deadlineMs, resolve, reject);
-      if (signal !== undefined) this.#abortable(pending, signal);
-      this.#unsettled.add(pending);
-      this.#watch(pending.deadline);
-      this.#join(pending);
-    });
+  #publish(sending: Sending, event: Outgoing, { signal, deadlineMs = this.setup.sendDeadlineMs }: SendOptions): void {
+    const { topic } = event.route;
+    const pending = new Pending(sending, topic, deadlineMs, this.setup.clock.monotonic() + deadlineMs);
+    sending.records.push(pending);
+    sending.open++;
+    if (signal?.aborted) return this.#fail(pending, interrupted('not-stored'));
+    if (this.#isCrowded()) return this.#fail(pending, this.#full('as many sends wait for room already'));
+    if (signal !== undefined) this.#abortable(pending, signal);
+    this.#unsettled.add(pending);
+    this.#watch(pending.deadline);
+    this.#join(pending, event);
   }
 
   #isCrowded(): boolean {
@@ -174,13 +165,13 @@ export class Producer {
     pending.release = () => signal.removeEventListener('abort', abort);
   }
 
-  #join(pending: Pending): void {
-    const { topic } = pending.event.route;
+  #join(pending: Pending, event: Outgoing): void {
+    const { topic } = pending;
     let line = this.#lines.get(topic);
     if (line === undefined) this.#lines.set(topic, (line = { waiting: new Fifo(), abandoned: 0 }));
     line.waiting.push(pending);
     this.#waiting++;
-    this.#encode(line, pending);
+    this.#encode(line, pending, event);
     this.#advance(line);
   }
 
@@ -209,9 +200,8 @@ export class Producer {
   }
 
   /** At once and not at the head of the line: what is stored is the data as it was when `send` was called. */
-  #encode(line: Line, pending: Pending): void {
+  #encode(line: Line, pending: Pending, { definition, envelope, route, headers }: Outgoing): void {
     try {
-      const { definition, envelope, route, headers } = pending.event;
       const record = this.setup.transport.codec.encode(definition, envelope, route, headers);
       if (!(record instanceof Promise)) return this.#encoded(pending, record);
       record
@@ -224,7 +214,7 @@ export class Producer {
   }
 
   #encoded(pending: Pending, record: BusRecord): void {
-    const bytes = sizeOf(record);
+    const bytes = recordBytes(record);
     // What may be sent can be kept as a dead letter too.
     const maxRecordBytes = this.setup.transport.capabilities.maxRecordBytes - DEAD_LETTER_BYTES;
     if (!this.#unsettled.has(pending)) return;
@@ -232,7 +222,7 @@ export class Producer {
     pending.bytes = bytes;
     this.#waitingBytes += bytes;
     if (bytes <= maxRecordBytes) return;
-    const { type } = pending.event.definition;
+    const { type } = pending.sending.event;
     const text = `Event ${type} was not sent: its record has ${bytes} bytes, the limit is ${maxRecordBytes}. Send a reference instead of the content.`;
     this.#reject(
       pending,
@@ -251,8 +241,15 @@ export class Producer {
     pending.isHanded = true;
     this.#records++;
     this.#bytes += pending.bytes;
-    const deadlineMs = Math.max(1, pending.deadline - this.setup.clock.monotonic());
-    this.setup.transport.publish(pending.event.route.topic, [record], { deadlineMs }).then(
+    const { transport, clock } = this.setup;
+    const { topic } = pending;
+    pending.record = undefined;
+    const deadlineMs = Math.max(1, pending.deadline - clock.monotonic());
+    if (transport.publishOne !== undefined) {
+      transport.publishOne(topic, record, deadlineMs, (outcome) => this.#settle(pending, outcome));
+      return;
+    }
+    transport.publish(topic, [record], { deadlineMs }).then(
       ([outcome]) => this.#settle(pending, outcome ?? NO_OUTCOME),
       (error) => this.#settle(pending, { status: 'not-stored', error }),
     );
@@ -270,19 +267,25 @@ export class Producer {
   #resolve(pending: Pending, partition: number, offset: string): void {
     if (!this.#unsettled.delete(pending)) return;
     pending.release?.();
-    pending.resolve({ topic: pending.event.route.topic, partition, offset });
+    pending.place = { topic: pending.topic, partition, offset };
+    this.#done(pending.sending);
   }
 
   #reject(pending: Pending, error: unknown): void {
     if (!this.#unsettled.delete(pending)) return;
     pending.release?.();
-    pending.reject(error);
+    this.#fail(pending, error);
     if (!pending.isHanded) this.#abandon(pending);
+  }
+
+  #fail(pending: Pending, error: unknown): void {
+    pending.failure = { error };
+    this.#done(pending.sending);
   }
 
   /** A send that ended in its line needs no room any more. The line is swept when half of it is abandoned: each entry costs one look. */
   #abandon(pending: Pending): void {
-    const line = this.#lines.get(pending.event.route.topic)!;
+    const line = this.#lines.get(pending.topic)!;
     this.#waiting--;
     this.#waitingBytes -= pending.bytes;
     if (++line.abandoned * 2 > line.waiting.size) {
@@ -313,15 +316,14 @@ export class Producer {
   }
 
   #expire(pending: Pending): void {
-    const { deadlineMs, isHanded } = pending;
+    const { deadlineMs, isHanded, topic } = pending;
     if (!isHanded) return this.#reject(pending, this.#full(`it waited ${deadlineMs} ms for room or for its schema`));
-    const { topic } = pending.event.route;
     const text = `No acknowledgement within ${deadlineMs} ms: the event may be stored, or may be stored later.`;
     this.#reject(pending, new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic, outcome: 'unknown' } }));
   }
 
   #sayFlushed(): void {
-    if (this.buffered.records > 0) return;
+    if (this.#flushed.length === 0 || this.buffered.records > 0) return;
     for (const resolve of this.#flushed.splice(0)) resolve();
   }
 
@@ -331,19 +333,26 @@ export class Producer {
     return new BusError('BUS_BUFFER_FULL', text, { details: { outcome: 'not-stored', records, bytes } });
   }
 
-  #published(event: EventMetadata, records: readonly Place[], startedAt: number): Sent {
+  /** The last record of a send ends it. */
+  #done(sending: Sending): void {
+    if (--sending.open > 0) return;
+    const { event, records, startedAt } = sending;
     const { identity, clock } = this.setup;
-    if (signals.published.isHeard)
-      signals.published.publish({ ...identity, event, records, durationMs: clock.monotonic() - startedAt });
-    return { event, records };
-  }
-
-  #failed(event: EventMetadata, error: unknown): never {
-    if (signals.sendFailed.isHeard) signals.sendFailed.publish({ ...this.setup.identity, event, error });
-    throw error;
+    const failure = records.find((one) => one.failure !== undefined)?.failure;
+    if (failure === undefined) {
+      const places = records.map((one) => one.place!);
+      if (signals.published.isHeard)
+        signals.published.publish({ ...identity, event, records: places, durationMs: clock.monotonic() - startedAt });
+      return sending.resolve({ event, records: places });
+    }
+    const stored = records.flatMap((one) => one.place ?? []);
+    const error = stored.length === 0 ? failure.error : partly(failure.error, stored);
+    if (signals.sendFailed.isHeard) signals.sendFailed.publish({ ...identity, event, error });
+    sending.reject(error);
   }
 }
 
+/** What is to be encoded. Nobody holds it longer: data that waits for an acknowledgement would outlive its generation of the heap. */
 interface Outgoing {
   readonly definition: EventDefinition;
   readonly envelope: Envelope;
@@ -351,19 +360,35 @@ interface Outgoing {
   readonly headers: readonly Header[];
 }
 
-/** One record of a send, until it is settled. */
+/** One call of `send`, until its last record is settled. */
+class Sending {
+  /** One for each enabled route. */
+  readonly records: Pending[] = [];
+  /** Of those, the ones that are not settled; and one more until all are in line. */
+  open = 1;
+
+  constructor(
+    readonly event: EventMetadata,
+    readonly startedAt: number,
+    readonly resolve: (sent: Sent) => void,
+    readonly reject: (error: unknown) => void,
+  ) {}
+}
+
+/** One record of a send. */
 class Pending {
   record: BusRecord | undefined;
   bytes = 0;
   isHanded = false;
   release: (() => void) | undefined;
+  place: Place | undefined;
+  failure: { readonly error: unknown } | undefined;
 
   constructor(
-    readonly event: Outgoing,
+    readonly sending: Sending,
+    readonly topic: string,
     readonly deadlineMs: number,
     readonly deadline: number,
-    readonly resolve: (place: Place) => void,
-    readonly reject: (error: unknown) => void,
   ) {}
 }
 
@@ -375,9 +400,13 @@ interface Line {
 }
 
 /** The handler that sends is the cause: its event's id, and the id that the whole chain began with. */
-function headersOf(own: Readonly<Record<string, string>> = {}): readonly Header[] {
-  const headers: Header[] = Object.entries(own).map(([name, value]) => [checkedName(name), checkedText(name, value)]);
+function headersOf(own: SendOptions['headers']): readonly Header[] {
   const cause = currentDelivery();
+  if (own === undefined && cause === undefined) return NO_HEADERS;
+  const headers: Header[] = Object.entries(own ?? {}).map(([name, value]) => [
+    checkedName(name),
+    checkedText(name, value),
+  ]);
   if (cause === undefined) return headers;
   const correlation = cause.headers[CORRELATION] ?? cause.event.id;
   return [...headers, [CAUSATION, Buffer.from(cause.event.id)], [CORRELATION, Buffer.from(correlation)]];
@@ -417,15 +446,6 @@ function checkedTime(definition: EventDefinition, time: Date | string): string {
   }
 }
 
-async function settleAll(publishes: readonly Promise<Place>[]): Promise<readonly Place[]> {
-  if (publishes.length === 1) return [await publishes[0]!];
-  const results = await Promise.allSettled(publishes);
-  const stored = results.filter((result) => result.status === 'fulfilled').map(({ value }) => value);
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed === undefined) return stored;
-  throw stored.length === 0 ? failed.reason : partly(failed.reason, stored);
-}
-
 /** One route failed and another did not: the sender must know before it sends again. */
 function partly(error: unknown, stored: readonly Place[]): unknown {
   if (!isBusError(error)) return error;
@@ -452,12 +472,8 @@ function interrupted(outcome: 'not-stored' | 'unknown'): BusError {
   return new BusError('BUS_INTERRUPTED', 'The caller gave up waiting for the send.', { details: { outcome } });
 }
 
-function sizeOf({ key, value, headers }: BusRecord): number {
-  let bytes = (key?.byteLength ?? 0) + (value?.byteLength ?? 0);
-  for (const [name, header] of headers) bytes += name.length + header.byteLength;
-  return bytes;
-}
-
+const NO_OPTIONS: SendOptions = {};
+const NO_HEADERS: readonly Header[] = [];
 const CAUSATION = 'causationid';
 const CORRELATION = 'correlationid';
 const RESERVED =

@@ -175,6 +175,11 @@ export interface Transport {
    * order in which they were handed in, over all calls. Rejects only when nothing was tried: closed, topic missing, a record over the limit.
    */
   publish(topic: string, records: readonly BusRecord[], options?: PublishOptions): Promise<readonly PublishOutcome[]>;
+  /**
+   * The same for one record, for transports where promises are most of what a send costs. Never throws; calls `settle` once, and not
+   * before it has returned. In one order with `publish`. Left out: the producer calls `publish`.
+   */
+  publishOne?(topic: string, record: BusRecord, deadlineMs: number, settle: (outcome: PublishOutcome) => void): void;
   /** Resolves once the subscription runs by itself; partitions may arrive later. */
   subscribe(options: SubscribeOptions, receiver: Receiver): Promise<Subscription>;
   /** Reads a range and moves no group. */

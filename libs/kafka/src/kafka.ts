@@ -18,7 +18,7 @@ import {
   type Subscription,
   type Transport,
 } from '@event-bus/core';
-import { abortable, countOf, delay, partitionOf } from '@event-bus/core/internal';
+import { abortable, countOf, delay, partitionOf, recordBytes } from '@event-bus/core/internal';
 import { rangesAhead } from './finished-ahead.js';
 import type { KafkaClient, KafkaProducer, KafkaRecord, Watermarks } from './kafkajs/client.js';
 import { kafkajsClient, type KafkaNotice } from './kafkajs/kafkajs-client.js';
@@ -135,17 +135,21 @@ export function kafka(options: KafkaOptions): Transport {
     deadline: number,
   ): Promise<readonly PublishOutcome[]> {
     noteCount(topic, partitions);
-    const choose = partitionerOf(topic) === 'crc32' ? partitionOf : murmur2PartitionOf;
-    const sticky = keyless++ % partitions;
+    const turn = keyless++;
     const { pipe } = opened();
     return Promise.all(
       records.map((record) => {
-        const partition = record.key === null ? sticky : choose(record.key, partitions);
+        const partition = partitionFor(topic, partitions, record.key, turn);
         return new Promise<PublishOutcome>((settle) =>
           pipe.add(topic, partition, { record, bytes: sizeOf(record), deadline, isInDoubt: false, settle }),
         );
       }),
     );
+  }
+
+  function partitionFor(topic: string, partitions: number, key: Uint8Array | null, turn: number): number {
+    if (key === null) return turn % partitions;
+    return partitionerOf(topic) === 'crc32' ? partitionOf(key, partitions) : murmur2PartitionOf(key, partitions);
   }
 
   function noteCount(topic: string, partitions: number): void {
@@ -192,6 +196,23 @@ export function kafka(options: KafkaOptions): Transport {
       const stored = append(topic, records, deadlineMs);
       publishing.add(stored);
       return stored.finally(() => publishing.delete(stored));
+    },
+
+    publishOne(topic, record, deadlineMs, settle) {
+      const bytes = sizeOf(record);
+      const isReady = closing === undefined && pipe !== undefined && !lookups.has(topic);
+      const partitions = isReady ? producer!.knownPartitions(topic) : undefined;
+      if (partitions !== undefined && bytes <= maxRecordBytes) {
+        noteCount(topic, partitions);
+        const partition = partitionFor(topic, partitions, record.key, keyless++);
+        const deadline = performance.now() + deadlineMs;
+        pipe!.add(topic, partition, { record, bytes, deadline, isInDoubt: false, settle });
+        return;
+      }
+      this.publish(topic, [record], { deadlineMs }).then(
+        ([outcome]) => settle(outcome!),
+        (error: Error) => settle({ status: 'not-stored', error }),
+      );
     },
 
     async subscribe({ topics, group, from = 'earliest', revokeTimeoutMs = REVOKE_TIMEOUT_MS }, receiver) {
@@ -394,10 +415,8 @@ function refusingUnreadable(codec: Codec): Codec {
   };
 }
 
-function sizeOf({ key, value, headers }: BusRecord): number {
-  let bytes = RECORD_OVERHEAD + (key?.byteLength ?? 0) + (value?.byteLength ?? 0);
-  for (const [name, header] of headers) bytes += name.length + header.byteLength + HEADER_OVERHEAD;
-  return bytes;
+function sizeOf(record: BusRecord): number {
+  return RECORD_OVERHEAD + recordBytes(record) + record.headers.length * HEADER_OVERHEAD;
 }
 
 function refuseLarge(topic: string, index: number, bytes: number, limit: number): void {

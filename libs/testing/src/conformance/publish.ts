@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { isBusError } from '@event-bus/core';
-import { all, publish, range, record, stored, valuesOf, type Chapter } from './world.js';
+import { isBusError, type PublishOutcome } from '@event-bus/core';
+import { all, numbersOf, publish, range, record, stored, valuesOf, type Chapter } from './world.js';
 
 export const publishing: Chapter = {
   name: 'publish',
@@ -86,6 +86,42 @@ export const publishing: Chapter = {
           [],
           'said to be stored, and not there',
         );
+      },
+    },
+    {
+      name: 'publishOne, where there is one, keeps one order with publish, answers once and never at once',
+      async run({ open, topic: fresh, eventually }) {
+        const transport = await open();
+        const topic = await fresh(transport);
+        if (transport.publishOne === undefined) return;
+        const answers: number[] = range(101).map(() => 0);
+        const outcomes: PublishOutcome[] = [];
+        const published: Promise<readonly PublishOutcome[]>[] = [];
+        const one = (n: number) => {
+          let hasReturned = false;
+          transport.publishOne!(topic, record('a', n), 10_000, (outcome) => {
+            assert.ok(hasReturned, 'it answered before it returned');
+            answers[n]!++;
+            outcomes[n] = outcome;
+          });
+          hasReturned = true;
+        };
+
+        for (const n of range(100)) {
+          if (n % 3 === 0) published.push(transport.publish(topic, [record('a', n)]));
+          else one(n);
+        }
+        stored((await Promise.all(published)).flat());
+        const asked = range(100).filter((n) => n % 3 !== 0);
+        await eventually(() => asked.every((n) => answers[n]! > 0));
+        assert.deepEqual(numbersOf(await all(transport.read({ topic })), 'a'), range(100));
+        stored(asked.map((n) => outcomes[n]!));
+
+        await transport.close();
+        one(100);
+        await eventually(() => answers[100] === 1);
+        assert.equal(outcomes[100]!.status, 'not-stored');
+        assert.ok(answers.every((count) => count <= 1));
       },
     },
     {
