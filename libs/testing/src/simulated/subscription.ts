@@ -130,7 +130,8 @@ export async function subscribe(
   function assign(to: string, partitions: readonly Assigned[]): void {
     if (member === undefined && !ended.signal.aborted) return void early.push([to, partitions]);
     if (to !== member) return;
-    if (state === 'stopping') return void release(partitions);
+    // Given back with the leaving: whoever gave it back at once would be given it again at once.
+    if (state === 'stopping') return;
     receiver.assigned(partitions.map(({ topic, partition }) => ({ topic, partition })));
     for (const assigned of partitions) {
       const partition: Held = { ...assigned, isLeaving: false, wake: () => {} };
