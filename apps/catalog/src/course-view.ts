@@ -6,6 +6,7 @@ import { ChangeFeed } from './change-feed.js';
 import { age, toEntry } from './course-entry.js';
 import { EntryStore } from './entry-store.js';
 import { Latencies } from './latencies.js';
+import { untilTheDatabaseIsBack } from './patience.js';
 
 /** Keeps the catalogue in step with what authors change. */
 @Injectable()
@@ -21,6 +22,7 @@ export class CourseView {
     topic: 'course-catalog-info-changed',
     group: 'catalog',
     id: 'CourseView.changed',
+    retry: untilTheDatabaseIsBack,
   })
   async changed(@Payload() data: CourseCatalogInfoChanged, @Ctx() { event }: EventBusContext): Promise<void> {
     const entry = toEntry(data.catalog_info, event, Date.now());

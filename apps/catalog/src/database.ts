@@ -68,8 +68,10 @@ function postgres(connectionString: string): Dialect {
     async pool() {
       const { Pool } = await import('pg');
       const pool = new Pool({ connectionString, max: 10 });
-      // A connection that breaks while it is idle has nobody to tell; the next query gets a new one, or its own error.
+      // A connection that breaks between two queries has nobody to tell, and would end the process; the next query gets
+      // a new one, or its own error.
       pool.on('error', () => {});
+      pool.on('connect', (client) => void client.on('error', () => {}));
       return pool;
     },
   });

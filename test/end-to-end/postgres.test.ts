@@ -1,0 +1,65 @@
+import { afterAll, describe, expect, test } from 'vitest';
+import { Authors, expectInStep } from './authors.js';
+import { embeddedBus, eventually, stage } from './samples.js';
+
+/** The start script, with types. */
+interface Started {
+  readonly missing?: string;
+  readonly env: { readonly DATABASE_URL: string };
+  kill(): Promise<void>;
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const { startPostgres } = (await import(new URL('../../scripts/servers/postgres.mjs', import.meta.url).href)) as {
+  startPostgres(options: object): Promise<Started>;
+};
+const postgres = await startPostgres({ own: true });
+if (postgres.missing) test.skip(`samples on PostgreSQL (${postgres.missing})`);
+else suite(postgres);
+
+function suite(server: Started): void {
+  afterAll(() => server.stop());
+
+  describe('on PostgreSQL', () => {
+    test('two Studios and two Catalogs in one database keep in step', async () => {
+      const on = stage(embeddedBus, server.env);
+      const [one, two, first, second] = await Promise.all([on.studio(), on.studio(), on.catalog(), on.catalog()]);
+      const authors = new Authors(one);
+      const others = new Authors(two);
+      await Promise.all([authors.edit(200), others.edit(200)]);
+      await expectInStep(one, first, authors);
+      await expectInStep(two, second, others);
+    });
+
+    test('a database that was away costs no restart and no course', async () => {
+      const on = stage(embeddedBus);
+      const [studio, catalog] = await Promise.all([on.studio(), on.catalog(server.env)]);
+      const authors = new Authors(studio);
+      await authors.edit(20);
+      await server.kill();
+      await eventually(async () => expect((await catalog.get('/health/ready')).status).toBe(503));
+      expect((await catalog.get('/health/live')).status).toBe(200);
+      await authors.edit(100);
+      await eventually(async () => {
+        const { body } = await catalog.get('/health/ready');
+        expect(JSON.stringify(body.details.bus)).toContain('fails again and again');
+      }, 60_000);
+      await server.restart();
+      await expectInStep(studio, catalog, authors);
+    });
+
+    test('a Studio whose database was away goes on', async () => {
+      const on = stage(embeddedBus);
+      const [studio, catalog] = await Promise.all([on.studio(server.env), on.catalog()]);
+      const authors = new Authors(studio);
+      await authors.edit(20);
+      await server.kill();
+      const editing = authors.edit(50);
+      await eventually(async () => expect((await studio.get('/health/ready')).status).toBe(503));
+      await server.restart();
+      await editing;
+      await expectInStep(studio, catalog, authors);
+    });
+  });
+}
