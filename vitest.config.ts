@@ -10,7 +10,13 @@ const fromSources = {
 };
 
 /** Tests that start processes and servers of their own run one file after the other: two of them would measure each other. */
-const alone = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 180_000 };
+const alone = {
+  // A shared machine may stall a server for longer than a test waits: a second try is allowed there, and the report names it.
+  retry: process.env['CI'] ? 1 : 0,
+  fileParallelism: false,
+  testTimeout: 120_000,
+  hookTimeout: 180_000,
+};
 
 export default defineConfig({
   test: {
@@ -26,6 +32,7 @@ export default defineConfig({
             'test/docs/**/*.test.ts',
             'scripts/**/*.test.mjs',
           ],
+          retry: alone.retry,
           testTimeout: 20_000,
         },
       },
@@ -34,6 +41,7 @@ export default defineConfig({
         ...fromSources,
         test: {
           name: 'conformance',
+          retry: alone.retry,
           include: ['test/conformance/{simulated,embedded}.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 60_000,
