@@ -113,13 +113,19 @@ export const publishing: Chapter = {
         }
         stored((await Promise.all(published)).flat());
         const asked = range(100).filter((n) => n % 3 !== 0);
-        await eventually(() => asked.every((n) => answers[n]! > 0));
+        await eventually(
+          () => asked.every((n) => answers[n]! > 0),
+          () => 'some were never answered',
+        );
         assert.deepEqual(numbersOf(await all(transport.read({ topic })), 'a'), range(100));
         stored(asked.map((n) => outcomes[n]!));
 
         await transport.close();
         one(100);
-        await eventually(() => answers[100] === 1);
+        await eventually(
+          () => answers[100] === 1,
+          () => 'the one after the close was not answered',
+        );
         assert.equal(outcomes[100]!.status, 'not-stored');
         assert.ok(answers.every((count) => count <= 1));
       },
