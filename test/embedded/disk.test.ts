@@ -135,6 +135,13 @@ test('a log over its own limit says so', async () => {
   });
 });
 
+interface SenderMessage {
+  readonly refused?: string;
+  readonly value: string;
+  readonly partition: number;
+  readonly offset: string;
+}
+
 test('without power nothing acknowledged is lost', async ({ skip }) => {
   const disk = diskOr(skip, cuttableDisk(256));
   const acknowledged = new Map<string, string>();
@@ -142,14 +149,23 @@ test('without power nothing acknowledged is lost', async ({ skip }) => {
     const path = join(disk.path, 'log');
     const before = acknowledged.size;
     const sender = await stage.runOn(path, 'many-sends', `round-${round}`);
-    sender.on('message', ({ value, partition, offset }: { value: string; partition: number; offset: string }) =>
-      acknowledged.set(value, `${partition}/${offset}`),
-    );
+    const refusals = new Set<string>();
+    sender.on('message', ({ refused, value, partition, offset }: SenderMessage) => {
+      if (refused === undefined) acknowledged.set(value, `${partition}/${offset}`);
+      else refusals.add(refused);
+    });
     await eventually(
       () => acknowledged.size > before + 300,
       () => `${acknowledged.size - before} were acknowledged in round ${round}`,
     );
     disk.cutPower();
+    // The process lives, and says what is wrong.
+    await eventually(
+      () => refusals.size > 0,
+      () => `nothing was refused; the sender's exit code is ${sender.exitCode}`,
+    );
+    expect(['BUS_TRANSPORT_UNAVAILABLE', 'BUS_FULL']).toContain([...refusals][0]);
+    expect(sender.exitCode).toBeNull();
     await kill(sender);
     disk.restorePower();
 

@@ -23,7 +23,7 @@ import { Log } from './log.js';
 import { bootId, machineTime, processNamespace } from './machine.js';
 import { Readers } from './readers.js';
 import { refuseCutFile, refuseNetworkFileSystem } from './refusals.js';
-import { Writer } from './writer.js';
+import { Writer, type WriteFailure } from './writer.js';
 
 export interface Environment {
   readonly path: string;
@@ -132,7 +132,7 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
       end: () => log?.end(),
       wake: () => bell.ring(),
       lastWriter: () => lastWriter.pid(),
-      failure: (error) => failureOf(error, path),
+      failure: (error) => failureOf(error, path, () => isBroken(root)),
     });
   const close = async () => {
     bell.close();
@@ -199,8 +199,7 @@ function rememberFreeBytes(path: string): () => number {
   let at = -Infinity;
   return () => {
     if (machineTime() - at > FREE_BYTES_HOLD_MS) {
-      const { bavail, bsize } = statfsSync(path);
-      bytes = bavail * bsize;
+      bytes = freeBytesOf(path);
       at = machineTime();
     }
     return bytes;
@@ -245,22 +244,42 @@ function newEpoch(): string {
   return randomBytes(8).readBigUInt64BE().toString(36).padStart(8, '0').slice(-8);
 }
 
-// LMDB says EIO or ENOSPC for a full disk, depending on which page did not fit.
-function failureOf(error: unknown, path: string): BusError {
-  if (isBusError(error)) return error;
-  const { bavail, bsize } = statfsSync(path);
+function isBroken(root: RootDatabase): boolean {
+  try {
+    root.resetReadTxn();
+    root.get('any');
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+// LMDB says EIO or ENOSPC for a full disk, depending on which page did not fit. When not even the page that makes a transaction count could
+// be written, it refuses everything until it is opened again.
+function failureOf(error: unknown, path: string, isBroken: () => boolean): WriteFailure {
+  if (isBusError(error)) return { error, isFinal: false };
   const text = error instanceof Error ? error.message : String(error);
-  const isFull = bavail * bsize < FULL_BELOW_BYTES || /no space|ENOSPC|MAP_FULL/i.test(text);
-  return isFull
-    ? new BusError(
-        'BUS_FULL',
-        `The disk of ${path} is full (${text}). Free some space; what was acknowledged is safe.`,
-        { cause: error, details: { path } },
-      )
-    : new BusError('BUS_TRANSPORT_UNAVAILABLE', `The log in ${path} could not be written: ${text}.`, {
-        cause: error,
-        details: { path },
-      });
+  const options = { cause: error, details: { path } };
+  if (isBroken()) {
+    const message = `The disk of ${path} failed in the middle of a write (${text}). Look after the disk, then restart this process; what was acknowledged is safe.`;
+    return { error: new BusError('BUS_TRANSPORT_UNAVAILABLE', message, options), isFinal: true };
+  }
+  const isFull = /no space|ENOSPC|MAP_FULL/i.test(text) || freeBytesOf(path) < FULL_BELOW_BYTES;
+  return {
+    error: isFull
+      ? new BusError('BUS_FULL', `The disk of ${path} is full (${text}). Free some space; what was acknowledged is safe.`, options)
+      : new BusError('BUS_TRANSPORT_UNAVAILABLE', `The log in ${path} could not be written: ${text}.`, options),
+    isFinal: false,
+  };
+}
+
+function freeBytesOf(path: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize;
+  } catch {
+    return Infinity;
+  }
 }
 
 /** The pid of whoever last began a write, for people who ask why nobody else can. */

@@ -13,7 +13,7 @@ function setup(options: Partial<WriterSetup> = {}) {
     end() {},
     wake: () => woken++,
     lastWriter: () => 4_711,
-    failure: (error) => new BusError('BUS_FULL', String(error)),
+    failure: (error) => ({ error: new BusError('BUS_FULL', String(error)), isFinal: false }),
     ...options,
   });
   const next = async () => {
@@ -84,6 +84,33 @@ describe('the writer', () => {
       details: { outcome: 'not-stored' },
     });
     await expect(unknown).rejects.toMatchObject({ details: { outcome: 'unknown' } });
+  });
+
+  it('does not fall over when nobody can say what became of a write', async () => {
+    const { writer, next } = setup();
+    const isUndone = () => {
+      throw new Error('cannot be read');
+    };
+    const writing = writer.write(() => {}, { ...soon, isUndone });
+    const transaction = await next();
+    transaction.run();
+    transaction.fail(new Error('no power'));
+    await expect(writing).rejects.toMatchObject({ details: { outcome: 'unknown' } });
+  });
+
+  it('refuses everything at once when the log is broken for good', async () => {
+    const { writer, next } = setup({
+      failure: () => ({ error: new BusError('BUS_TRANSPORT_UNAVAILABLE', 'restart'), isFinal: true }),
+    });
+    const hit = writer.write(() => {}, soon);
+    const transaction = await next();
+    transaction.run();
+    const waiting = writer.write(() => {}, soon);
+    transaction.fail(new Error('no power'));
+    await expect(hit).rejects.toMatchObject({ details: { outcome: 'unknown' } });
+    await expect(waiting).rejects.toMatchObject({ message: 'restart', details: { outcome: 'not-stored' } });
+    await expect(writer.write(() => {}, soon)).rejects.toMatchObject({ code: 'BUS_TRANSPORT_UNAVAILABLE' });
+    expect(await writer.idle(1_000)).toBe(true);
   });
 
   it('gives up at the deadline and names the process that holds the lock', async () => {

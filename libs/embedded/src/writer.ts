@@ -27,7 +27,13 @@ export interface WriterSetup {
   readonly wake: () => void;
   /** Who began the last write, as far as is known. */
   readonly lastWriter: () => number | undefined;
-  readonly failure: (error: unknown) => BusError;
+  readonly failure: (error: unknown) => WriteFailure;
+}
+
+export interface WriteFailure {
+  readonly error: BusError;
+  /** Nothing can be written any more until the log is opened again. */
+  readonly isFinal: boolean;
 }
 
 export class Writer {
@@ -38,6 +44,7 @@ export class Writer {
   #began = 0;
   #hasNews = false;
   #failedInARow = 0;
+  #broken: BusError | undefined;
   #watch: NodeJS.Timeout | undefined;
   #whenIdle: (() => void)[] = [];
 
@@ -49,6 +56,7 @@ export class Writer {
    */
   write<T>(run: () => T, options: WriteOptions): Promise<T> {
     const bytes = options.bytes ?? 0;
+    if (this.#broken !== undefined) return Promise.reject(withOutcome(this.#broken, 'not-stored'));
     if (this.#waitingBytes + bytes > WAITING_BYTES) return Promise.reject(overfull(this.#waitingBytes));
     this.#waitingBytes += bytes;
     return new Promise<T>((resolve, reject) => {
@@ -150,19 +158,20 @@ export class Writer {
 
   async #failed(error: unknown): Promise<void> {
     // lmdb-js rejects a second promise with the real cause; unhandled it would end the process.
-    const cause = await causeOf(error);
-    const failure = this.setup.failure(cause);
-    // Nothing ran: the lock could not be had. The first in line pays, so that the loop cannot turn for ever without an answer.
-    const hit = this.#underWay.length > 0 ? this.#underWay : this.#waiting.splice(0, 1);
-    if (this.#underWay.length === 0) for (const write of hit) this.#waitingBytes -= write.bytes;
-    for (const write of hit) {
-      if (write.error === undefined) {
-        const outcome = this.#underWay.length === 0 || write.isUndone?.() === true ? 'not-stored' : 'unknown';
-        write.error = new BusError(failure.code, failure.message, { details: { ...failure.details, outcome }, cause });
-      }
+    const { error: failure, isFinal } = this.setup.failure(await causeOf(error));
+    for (const write of this.#underWay) {
+      write.error ??= withOutcome(failure, isUndone(write) ? 'not-stored' : 'unknown');
       settle(write);
     }
-    await new Promise((resolve) => setTimeout(resolve, Math.min(1_000, 10 * 2 ** this.#failedInARow++)));
+    if (isFinal) this.#broken = failure;
+    // Where nothing ran, the lock could not be had: the first in line pays, so that the loop cannot turn for ever without an answer.
+    const others = isFinal ? this.#waiting.length : this.#underWay.length === 0 ? 1 : 0;
+    for (const write of this.#waiting.splice(0, others)) {
+      this.#waitingBytes -= write.bytes;
+      write.error = withOutcome(failure, 'not-stored');
+      settle(write);
+    }
+    if (!isFinal) await new Promise((resolve) => setTimeout(resolve, Math.min(1_000, 10 * 2 ** this.#failedInARow++)));
   }
 
   #expire(): void {
@@ -205,6 +214,19 @@ interface Write {
   isSettled: boolean;
   answer: unknown;
   error: unknown;
+}
+
+function withOutcome({ code, message, details, cause }: BusError, outcome: 'not-stored' | 'unknown'): BusError {
+  return new BusError(code, message, { details: { ...details, outcome }, cause });
+}
+
+// Who cannot be asked is not known.
+function isUndone(write: Write): boolean {
+  try {
+    return write.isUndone?.() === true;
+  } catch {
+    return false;
+  }
 }
 
 function settle(write: Write): void {
