@@ -5,7 +5,7 @@
  */
 import type { Codec } from './codec.js';
 
-/** A header name and its bytes. Order and repeats are part of the record. */
+/** A header name and its bytes. Order and repeats are part of the record. Records share what they repeat: nobody may change the bytes. */
 export type Header = readonly [name: string, value: Uint8Array];
 
 /** What a transport moves: bytes, a key and headers. */

@@ -109,3 +109,26 @@ it('says that headers are broken when their count cannot be', () => {
   const record = decodeRecord(new Decoder(Buffer.from([0, 0, 0, 1, 1, 200, 1, 2])), {});
   expect(record.unreadable).toBe('its headers are broken');
 });
+
+it('reads headers that come again, and those that changed, as they are', () => {
+  const header = fc.record({ type: fc.constantFrom('a', 'b', ''), id: fc.nat(3), place: fc.constantFrom('x', 'y') });
+  fc.assert(
+    fc.property(fc.array(header, { minLength: 2, maxLength: 30 }), (headers) => {
+      const records = headers.map(({ type, id, place }) => ({
+        headers: { ce_type: type, [place]: Buffer.alloc(300, id), ce_id: String(id), last: place },
+      }));
+      const read = records.map((message) => decodeRecord(new Decoder(bytesOf({ value: null, ...message }))).pairs);
+      expect(read.map((pairs) => pairs.map(([name, value]) => [name, Buffer.from(value).toString()]))).toEqual(
+        records.map(({ headers }) => Object.entries(headers).map(([name, value]) => [name, value.toString()])),
+      );
+    }),
+  );
+});
+
+it('keeps no fetch answer alive by a header', () => {
+  const record = bytesOf({ value: 'v', headers: { ce_source: 'openedx/studio/web' } });
+  decodeRecord(new Decoder(record));
+  const [[, first] = [], [, again] = []] = [0, 1].map(() => decodeRecord(new Decoder(record)).pairs[0]!);
+  expect(again).toBe(first);
+  expect(first!.buffer).not.toBe(record.buffer);
+});

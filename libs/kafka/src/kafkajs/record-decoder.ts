@@ -98,10 +98,11 @@ type Pair = readonly [name: string, value: Buffer];
 function readPairs(bytes: RecordBytes, count: number): Pair[] {
   const pairs: Pair[] = [];
   const end = bytes.buffer.length;
-  for (let i = 0; i < count && bytes.offset < end; i++)
-    pairs.push([readName(bytes), readBytes(bytes) ?? NULL_HEADER_VALUE]);
+  for (let i = 0; i < count && bytes.offset < end; i++) pairs.push(i < PLACES ? readAgain(bytes, i) : readPair(bytes));
   return pairs;
 }
+
+const readPair = (bytes: RecordBytes): Pair => [readName(bytes), readBytes(bytes) ?? NULL_HEADER_VALUE];
 
 function withinLimits(pairs: readonly Pair[]): Header[] {
   let size = 0;
@@ -201,6 +202,52 @@ function readBytes(bytes: RecordBytes): HeaderValue {
   return bytes.buffer.subarray(from, bytes.offset);
 }
 
+// ---- most headers are the same in every record of a topic, at the same place: those are made once
+
+interface Seen {
+  /** The header as it is written. */
+  readonly bytes: Uint8Array;
+  readonly pair: Pair;
+}
+
+/** The pair of the last record that had this very header at this place. Its bytes are its own, and shared: nobody may change them. */
+function readAgain(bytes: RecordBytes, place: number): Pair {
+  const { buffer, offset } = bytes;
+  const known = seen[place];
+  if (known !== undefined && isAt(known.bytes, buffer, offset)) {
+    bytes.offset = offset + known.bytes.length;
+    misses[place] = 0;
+    return known.pair;
+  }
+  const pair = readPair(bytes);
+  const size = bytes.offset - offset;
+  // What differs in every record, such as an id, is copied ever more seldom.
+  const missed = ++misses[place]!;
+  if ((missed & (missed - 1)) !== 0 || size > MAX_SEEN_BYTES || bytes.offset > buffer.length) return pair;
+  const value = pair[1] === NULL_HEADER_VALUE ? NULL_HEADER_VALUE : copyOf(pair[1], 0, pair[1].length);
+  const own: Pair = [pair[0], value];
+  seen[place] = { bytes: copyOf(buffer, offset, bytes.offset), pair: own };
+  return own;
+}
+
+function isAt(known: Uint8Array, buffer: Buffer, from: number): boolean {
+  if (from + known.length > buffer.length) return false;
+  for (let i = 0; i < known.length; i++) if (known[i] !== buffer[from + i]) return false;
+  return true;
+}
+
+/** With memory of its own, so that it keeps no fetch answer alive. */
+function copyOf(bytes: Uint8Array, from: number, to: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(to - from);
+  for (let i = 0; i < copy.length; i++) copy[i] = bytes[from + i]!;
+  return copy;
+}
+
+const PLACES = 16;
+const MAX_SEEN_BYTES = 256;
+const seen: (Seen | undefined)[] = new Array<Seen | undefined>(PLACES).fill(undefined);
+const misses = new Int32Array(PLACES);
+
 // ---- header names are few and come with every record: most are known, and a known one costs no new string
 
 function readName(bytes: RecordBytes): string {
@@ -220,7 +267,7 @@ function knownName(buffer: Buffer, from: number, end: number): string {
   const known = nameSlots[slot]!;
   if (sameBytes(known.bytes, buffer, from, end)) return known.name;
   const name = buffer.toString('utf8', from, end);
-  nameSlots[slot] = { bytes: Uint8Array.prototype.slice.call(buffer, from, end), name };
+  nameSlots[slot] = { bytes: copyOf(buffer, from, end), name };
   return name;
 }
 
