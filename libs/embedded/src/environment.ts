@@ -267,7 +267,11 @@ function failureOf(error: unknown, path: string, isBroken: () => boolean): Write
   const isFull = /no space|ENOSPC|MAP_FULL/i.test(text) || freeBytesOf(path) < FULL_BELOW_BYTES;
   return {
     error: isFull
-      ? new BusError('BUS_FULL', `The disk of ${path} is full (${text}). Free some space; what was acknowledged is safe.`, options)
+      ? new BusError(
+          'BUS_FULL',
+          `The disk of ${path} is full (${text}). Free some space; what was acknowledged is safe.`,
+          options,
+        )
       : new BusError('BUS_TRANSPORT_UNAVAILABLE', `The log in ${path} could not be written: ${text}.`, options),
     isFinal: false,
   };
