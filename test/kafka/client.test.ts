@@ -258,6 +258,40 @@ describe.skipIf(!servers)('the Kafka client', () => {
       expect(member.lost).toEqual([]);
     });
 
+    it('hands over nothing before it said what is assigned, however many topics it has', async () => {
+      const { client } = port;
+      const topics = await Promise.all(Array.from({ length: 12 }, () => freshTopic(client)));
+      await store(
+        client,
+        topics.map((topic) => numbered(topic, 0, 0, 3)),
+      );
+      const member = new Member(client, { topic: topics[0]!, topics });
+      await member.run();
+      await eventually(() => new Set(member.batches.map(({ topic }) => topic)).size === topics.length);
+      await member.stop();
+      expect(member.early).toEqual([]);
+      expect(member.batches.flatMap(({ records }) => records).length).toBe(36);
+    });
+
+    it('gives each member of a group only topics that it asked for, whoever leads the group', async () => {
+      const { client } = port;
+      const [one, other] = [await freshTopic(client, 2), await freshTopic(client, 2)];
+      const old = new Member(client, { topic: one, group: one });
+      const fresh = new Member(client, { topic: other, topics: [one, other], group: one });
+      await old.run();
+      await eventually(() => old.consumer.status().partitions.length === 2);
+      await fresh.run();
+      const held = (member: Member) =>
+        member.consumer.status().partitions.map(({ topic, partition }) => `${topic}/${partition}`);
+      await eventually(() => held(old).length + held(fresh).length === 4 && held(fresh).includes(`${other}/1`));
+      expect(held(old).every((place) => place.startsWith(one))).toBe(true);
+      await store(client, [numbered(other, 0, 0, 1), numbered(other, 1, 0, 1)]);
+      await eventually(() => fresh.batches.filter(({ topic }) => topic === other).length === 2);
+      await old.stop();
+      await eventually(() => held(fresh).length === 4);
+      await fresh.stop();
+    });
+
     it('refuses at once to consume a topic that does not exist', async () => {
       const member = new Member(port.client, { topic: 'no-such-topic' });
       await expect(member.run()).rejects.toMatchObject({ code: 'BUS_TOPIC_MISSING' });

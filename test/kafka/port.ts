@@ -88,6 +88,8 @@ export class Member {
   readonly lost: LostRange[] = [];
   readonly troubles: (BusError | undefined)[] = [];
   readonly batches: KafkaBatch[] = [];
+  /** Batches of partitions that had not been assigned. */
+  readonly early: KafkaBatch[] = [];
   readonly commits: string[] = [];
   generation = 0;
   /** While it is set, batches are taken and not answered. */
@@ -121,6 +123,8 @@ export class Member {
         this.assigned.push(...partitions);
       },
       onBatch: (batch) => {
+        if (!this.assigned.some(({ topic, partition }) => topic === batch.topic && partition === batch.partition))
+          this.early.push(batch);
         this.batches.push(batch);
         const work = (this.#working.get(batch.partition) ?? Promise.resolve()).then(() => this.#handle(batch));
         this.#working.set(batch.partition, work);

@@ -54,10 +54,10 @@ function logTo(notice: (notice: KafkaNotice) => void): NonNullable<KafkaConfig['
 }
 
 /**
- * An answer that is an error reaches whoever asked. A producer with limited retries does no harm under our rules: one send in flight, and
- * a new producer after every doubt.
+ * An answer that is an error reaches whoever asked. Rebalances are ordinary. A producer with limited retries does no harm under our
+ * rules: one send in flight, and a new producer after every doubt.
  */
-const NOISE = /^Response |^Limiting retries for the idempotent producer/;
+const NOISE = /^Response |^Limiting retries for the idempotent producer|^The group is rebalancing/;
 const ERROR = 1;
 /** The rest may hold records. */
 const FACTS = [

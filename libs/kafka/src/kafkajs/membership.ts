@@ -12,10 +12,10 @@ import { BusError, systemClock, type LostRange, type TopicPartition } from '@eve
 import { delay } from '@event-bus/core/internal';
 import type { Batch, Consumer, EachBatchPayload, Kafka, PartitionAssigner } from 'kafkajs';
 import { commitTopics } from './admin.js';
+import { subscribedRoundRobin } from './assigner.js';
 import type { CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
 import { EARLIEST, LATEST, committedOf, listOffsets, type Cluster, type Committed } from './cluster.js';
 import { busErrorOf, isFenced, protocolType } from './failure.js';
-import { kafkajs } from './library.js';
 import { afterDoubt, beginningOf, verdictOn, type Beginning, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
 import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, PARTITIONS_AT_ONCE } from './settings.js';
@@ -230,7 +230,7 @@ export class Membership {
         await this.#beforeJoin();
         return find(group);
       };
-      return kafkajs.PartitionAssigners.roundRobin({ cluster, ...rest });
+      return subscribedRoundRobin({ cluster, ...rest });
     };
   }
 
