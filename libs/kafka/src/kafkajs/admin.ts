@@ -31,8 +31,7 @@ export function kafkajsAdmin(cluster: Cluster): KafkaAdmin {
 
     create: async (topic) => {
       const created = await persist(`Creating topic "${topic.topic}"`, () => createTopic(cluster, topic));
-      if (created)
-        await persist(`Waiting for the leaders of topic "${topic.topic}"`, () => leaders(cluster, topic.topic));
+      await persist(`Waiting for the leaders of topic "${topic.topic}"`, () => leaders(cluster, topic.topic));
       return created;
     },
 
@@ -117,23 +116,34 @@ async function createTopic(
   }
 }
 
+/** Waits until every broker that can be reached knows who leads: the next question may go to any of them. */
 async function leaders(cluster: Cluster, topic: string): Promise<void> {
   for (
     const since = systemClock.monotonic();
     systemClock.monotonic() - since < LEADERS_TIMEOUT_MS;
     await delay(systemClock, PAUSE_MS / 4)
   ) {
-    try {
-      const { partitionMetadata } = await topicOf(cluster, topic);
-      if (partitionMetadata.length > 0 && partitionMetadata.every(({ leader }) => leader >= 0)) return;
-    } catch (error) {
-      if (protocolType(error) !== 'UNKNOWN_TOPIC_OR_PARTITION') throw error; // this broker has not heard of it yet
-    }
+    const nodes = Object.keys(cluster.brokerPool.brokers).map(Number);
+    const known = await Promise.all(nodes.map((nodeId) => hasLeaders(cluster, nodeId, topic)));
+    if (known.includes(true) && !known.includes(false)) return;
   }
   throw new BusError(
     'BUS_TRANSPORT_UNAVAILABLE',
     `Topic "${topic}" was created, but after ${LEADERS_TIMEOUT_MS / 1_000} s not all of its partitions have a leader.`,
   );
+}
+
+/** Undefined of a broker that cannot be asked. */
+async function hasLeaders(cluster: Cluster, nodeId: number, topic: string): Promise<boolean | undefined> {
+  let metadata: Metadata;
+  try {
+    metadata = await (await cluster.findBroker({ nodeId })).metadata([topic]);
+  } catch {
+    return undefined;
+  }
+  const found = metadata.topicMetadata.find((entry) => entry.topic === topic);
+  const partitions = found?.topicErrorCode === 0 ? found.partitionMetadata : [];
+  return partitions.length > 0 && partitions.every(({ leader }) => leader >= 0);
 }
 
 const LEADERS_TIMEOUT_MS = 10_000;

@@ -22,6 +22,8 @@ export interface Cluster {
 
 interface BrokerPool {
   readonly metadata: Metadata | null;
+  /** By node id. */
+  readonly brokers: Readonly<Record<string, Broker>>;
   createBroker: (options: object) => Broker;
   findConnectedBroker(): Promise<Broker>;
 }
