@@ -46,6 +46,10 @@ export function stage(bus: BusEnv, extra: Env = {}): Stage {
   const samples: Sample[] = [];
   onTestFinished(async ({ task }) => {
     if (task.result?.state === 'fail') for (const { lines } of samples) console.error(lines.slice(-20).join('\n'));
+    // A killed member would stay in its group, and hold up the next test, until its session ends.
+    await Promise.all(
+      samples.map((sample) => Promise.race([sample.stop(), sleep(STOP_MS, undefined, { ref: false })])),
+    );
     await Promise.all(samples.map((sample) => sample.kill()));
     rmSync(path, { recursive: true, force: true });
   });
@@ -114,6 +118,8 @@ async function ready(sample: Sample): Promise<void> {
     if (body.status !== 'ok') throw new Error(`not ready: ${JSON.stringify(body)}\n${sample.lines.join('\n')}`);
   }, 60_000);
 }
+
+const STOP_MS = 10_000;
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
