@@ -53,7 +53,7 @@ function readOptions() {
         help: { type: 'boolean' },
       },
     });
-    if (values.help) return void console.log(HELP);
+    if (values.help) return console.log(HELP);
     const courses = integer('--courses', values.courses, 1);
     return {
       courses,

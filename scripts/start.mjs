@@ -57,7 +57,7 @@ try {
 
 function readOptions() {
   const { values, positionals } = parse();
-  if (values.help) return void console.log(HELP);
+  if (values.help) return console.log(HELP);
   const bus = values.bus ?? (process.env.EVENT_BUS || 'embedded');
   const source = values.bus ? '--bus' : 'EVENT_BUS';
   if (!BUSES.includes(bus)) throw new UsageError(`${source} must be one of ${BUSES.join(', ')}, got "${bus}".`);
@@ -190,7 +190,7 @@ async function kafkaServers() {
   const servers = await Promise.all([startKafka({ log: console.log }), startRegistry({ log: console.log })]);
   const missing = servers.flatMap((server) => ('missing' in server ? [server.missing] : []));
   const stop = async () => {
-    await Promise.all(servers.map((server) => ('stop' in server ? server.stop() : undefined)));
+    await Promise.all(servers.flatMap((server) => ('stop' in server ? [server.stop()] : [])));
   };
   if (missing.length === 0)
     return { env: Object.assign({}, ...servers.map((server) => ('env' in server ? server.env : {}))), stop };

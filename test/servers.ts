@@ -8,6 +8,6 @@ export default async function setup(): Promise<() => Promise<void>> {
   const servers = await Promise.all([startServers(), startRegistry()]);
   for (const server of servers) Object.assign(process.env, server?.env);
   return async () => {
-    await Promise.all(servers.map((server) => server?.stop()));
+    await Promise.all(servers.map(async (server) => server?.stop()));
   };
 }

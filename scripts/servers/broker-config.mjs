@@ -51,7 +51,7 @@ export function config(node, nodes) {
     'process.roles=broker,controller',
     `node.id=${node.id}`,
     `log.dirs=${node.storage}`,
-    `controller.quorum.voters=${nodes.map(({ id, host, controller }) => `${id}@${host}:${controller}`)}`,
+    `controller.quorum.voters=${nodes.map(({ id, host, controller }) => `${id}@${host}:${controller}`).join()}`,
     'controller.listener.names=CONTROLLER',
     'inter.broker.listener.name=PLAINTEXT',
     'listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
@@ -91,9 +91,13 @@ export function securityConfig({ host, port, controller, ssl, saslPlaintext, sas
   };
   const ports = { PLAINTEXT: port, CONTROLLER: controller, SSL: ssl, SASL_PLAINTEXT: saslPlaintext, SASL_SSL: saslSsl };
   return [
-    `listeners=${Object.entries(ports).map(([name, number]) => `${name}://${host}:${number}`)}`,
-    `listener.security.protocol.map=CONTROLLER:PLAINTEXT,${PROTOCOLS.map((name) => `${name}:${name}`)}`,
-    `sasl.enabled.mechanisms=${Object.keys(logins).map((mechanism) => mechanism.toUpperCase())}`,
+    `listeners=${Object.entries(ports)
+      .map(([name, number]) => `${name}://${host}:${number}`)
+      .join()}`,
+    `listener.security.protocol.map=CONTROLLER:PLAINTEXT,${PROTOCOLS.map((name) => `${name}:${name}`).join()}`,
+    `sasl.enabled.mechanisms=${Object.keys(logins)
+      .map((mechanism) => mechanism.toUpperCase())
+      .join()}`,
     ...['sasl_plaintext', 'sasl_ssl'].flatMap((listener) =>
       Object.entries(logins).map(
         ([mechanism, login]) => `listener.name.${listener}.${mechanism}.sasl.jaas.config=${login}`,

@@ -97,6 +97,6 @@ function debounced(call, ms) {
   let timer;
   return () => {
     clearTimeout(timer);
-    timer = setTimeout(call, ms);
+    timer = setTimeout(() => call(), ms);
   };
 }

@@ -31,7 +31,7 @@ export class CourseAuthoring implements OnApplicationBootstrap, OnApplicationShu
   readonly #stopped = new AbortController();
   /** At most one entry for each course; written in batches, since a lost mark costs no more than a second announcement. */
   readonly #announced = new Map<string, Announced>();
-  #markTimer: Promise<void> | undefined;
+  #isMarkDue = false;
   #marking = Promise.resolve();
   #isBehind = false;
   #repairing: Promise<void> | undefined;
@@ -74,8 +74,10 @@ export class CourseAuthoring implements OnApplicationBootstrap, OnApplicationShu
     const { course_key, updated_at: time } = course;
     await this.producer.send(COURSE_CATALOG_INFO_CHANGED, { catalog_info: catalogInfo(course) }, { time, ...options });
     this.#announced.set(course_key, { course_key, updated_at: time });
-    this.#markTimer ??= this.#pause(MARK_AFTER_MS).then(() => {
-      this.#markTimer = undefined;
+    if (this.#isMarkDue) return;
+    this.#isMarkDue = true;
+    void this.#pause(MARK_AFTER_MS).then(() => {
+      this.#isMarkDue = false;
       return this.#mark();
     });
   }

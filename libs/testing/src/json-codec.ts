@@ -136,11 +136,11 @@ function walk(avro: Avro, value: unknown, scalar: Scalar, records = new Map<stri
   if (typeof avro === 'string')
     return records.has(avro) ? walk(records.get(avro)!, value, scalar, records) : scalar(avro, false, value);
   if (Array.isArray(avro)) return value === null || value === undefined ? null : walk(avro[1]!, value, scalar, records);
-  const { type, ...rest } = avro as { readonly type: AvroSchema } & Record<string, unknown>;
+  const { type, ...rest } = avro as { readonly type: string } & Record<string, unknown>;
   if (type === 'array')
     return (value as unknown[]).map((item) => walk(rest['items'] as AvroSchema, item, scalar, records));
   if (type === 'map') return entries(value, (inner) => walk(rest['values'] as AvroSchema, inner, scalar, records));
-  if (type !== 'record') return scalar(String(type), rest['bigint'] === true, value);
+  if (type !== 'record') return scalar(type, rest['bigint'] === true, value);
   records.set(String(rest['name']), avro);
   const fields = new Map(
     (rest['fields'] as readonly { name: string; type: AvroSchema }[]).map((field) => [field.name, field.type]),

@@ -63,7 +63,8 @@ function codeOf(error: Cause): BusErrorCode | undefined {
 
 function textOf(chain: readonly Cause[]): string {
   const root = chain[chain.length - 1];
-  const text = String(root?.['message'] ?? 'no reason given');
+  const { message } = (root ?? {}) as { readonly message?: unknown };
+  const text = typeof message === 'string' ? message : 'no reason given';
   return `${text.slice(0, MAX_TEXT)}${/[.!?]$/.test(text) ? '' : '.'}`;
 }
 

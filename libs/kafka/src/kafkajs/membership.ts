@@ -8,7 +8,7 @@
  * While a generation is active, batches are taken. While it is being left, commits still are: kafkajs is held at the one point that every
  * join passes, so that the group waits for us. Afterwards nothing of it counts, and the broker checks again.
  */
-import { BusError, systemClock, type LostRange, type TopicPartition } from '@event-bus/core';
+import { BusError, systemClock, type TopicPartition } from '@event-bus/core';
 import { delay } from '@event-bus/core/internal';
 import type { Batch, Consumer, EachBatchPayload, Kafka, PartitionAssigner } from 'kafkajs';
 import { commitTopics } from './admin.js';

@@ -245,7 +245,7 @@ function copyOf(bytes: Uint8Array, from: number, to: number): Buffer {
 
 const PLACES = 16;
 const MAX_SEEN_BYTES = 256;
-const seen: (Seen | undefined)[] = new Array<Seen | undefined>(PLACES).fill(undefined);
+const seen = Array.from<Seen | undefined>({ length: PLACES });
 const misses = new Int32Array(PLACES);
 
 // ---- header names are few and come with every record: most are known, and a known one costs no new string

@@ -91,7 +91,7 @@ export async function subscribe(
         return id;
       });
       // Whoever stopped meanwhile does not come back.
-      if (state === 'stopping' || state === 'stopped') return void (await leave(joined));
+      if (state === 'stopping' || state === 'stopped') return leave(joined);
       member = joined;
       state = 'running';
       lastBeatMs = lastMovedMs = clock.monotonic();
