@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
+import pg from 'pg';
 import { afterAll, describe, expect, test } from 'vitest';
 import { Authors, expectInStep } from './authors.js';
-import { embeddedBus, eventually, stage } from './samples.js';
+import { embeddedBus, eventually, stage, type Env } from './samples.js';
 
 /** The start script, with types. */
 interface Started {
@@ -21,9 +23,19 @@ else suite(postgres);
 function suite(server: Started): void {
   afterAll(() => server.stop());
 
+  async function freshDatabase(): Promise<Env> {
+    const { DATABASE_URL } = server.env;
+    const name = `e2e_${randomUUID().slice(0, 8)}`;
+    const client = new pg.Client({ connectionString: DATABASE_URL });
+    await client.connect();
+    await client.query(`create database ${name}`);
+    await client.end();
+    return { DATABASE_URL: DATABASE_URL.replace(/[^/]+$/, name) };
+  }
+
   describe('on PostgreSQL', () => {
     test('two Studios and two Catalogs in one database keep in step', async () => {
-      const on = stage(embeddedBus, server.env);
+      const on = stage(embeddedBus, await freshDatabase());
       const [one, two, first, second] = await Promise.all([on.studio(), on.studio(), on.catalog(), on.catalog()]);
       const authors = new Authors(one);
       const others = new Authors(two);
@@ -34,7 +46,7 @@ function suite(server: Started): void {
 
     test('a database that was away costs no restart and no course', async () => {
       const on = stage(embeddedBus);
-      const [studio, catalog] = await Promise.all([on.studio(), on.catalog(server.env)]);
+      const [studio, catalog] = await Promise.all([on.studio(), on.catalog(await freshDatabase())]);
       const authors = new Authors(studio);
       await authors.edit(20);
       await server.kill();
@@ -51,7 +63,7 @@ function suite(server: Started): void {
 
     test('a Studio whose database was away goes on', async () => {
       const on = stage(embeddedBus);
-      const [studio, catalog] = await Promise.all([on.studio(server.env), on.catalog()]);
+      const [studio, catalog] = await Promise.all([on.studio(await freshDatabase()), on.catalog()]);
       const authors = new Authors(studio);
       await authors.edit(20);
       await server.kill();
