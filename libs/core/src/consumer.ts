@@ -157,7 +157,12 @@ export class Consumer {
     if (assignment?.state !== 'held') return;
     const records = [...batch.records];
     const entries = assignment.tracker.add(batch);
+    let since = this.setup.clock.monotonic();
     for (let i = 0; i < records.length; i++) {
+      if (this.setup.clock.monotonic() - since > TURN_MS) {
+        await this.#turn();
+        since = this.setup.clock.monotonic();
+      }
       if (!this.#hasRoom(assignment)) await this.#room(assignment);
       if (assignment.state !== 'held') return;
       const waiting = this.#take(assignment, records[i]!, entries[i]!);
@@ -168,6 +173,12 @@ export class Consumer {
     this.#lanes.pump();
     if (records.length === 0) this.#armCommit();
     if (!this.#hasRoom(assignment)) await this.#room(assignment);
+  }
+
+  /** Records that take long to read, large ones or the first of a large schema, must not hold up all else that this process does. */
+  #turn(): Promise<void> {
+    this.#lanes.pump();
+    return new Promise((resolve) => this.setup.clock.soon(resolve));
   }
 
   #hasRoom(assignment: Assignment): boolean {
@@ -478,6 +489,8 @@ export class Consumer {
 // With a stuck key, this many records may be finished behind it before reading stops.
 const MAX_AHEAD = 10_000;
 const LOW_WATER = 0.75;
+// Reading records may take so long at a stretch, and then as long as one of them takes.
+const TURN_MS = 20;
 // With their growing pauses about a second and a half.
 const LAST_COMMITS = 6;
 const LAST_COMMIT_PAUSE_MS = 50;
