@@ -115,13 +115,13 @@ test.each<[string, unknown]>([
   [
     'too many types',
     record(
-      Array.from({ length: 200 }, (_, i) => ({
+      Array.from({ length: 100 }, (_, i) => ({
         name: `f${i}`,
         type: { type: 'record', name: `R${i}`, fields: [{ name: 'a', type: 'long' }] },
       })),
     ),
   ],
-  ['too many fields', record(Array.from({ length: 2_001 }, (_, i) => ({ name: `f${i}`, type: 'long' })))],
+  ['too many fields', record(Array.from({ length: 1_001 }, (_, i) => ({ name: `f${i}`, type: 'long' })))],
   ['a record without fields', { type: 'record', name: 'R' }],
   ['a type without a name', { type: 'enum', symbols: ['A'] }],
   ['a part that is null', record([{ name: 'a', type: null }])],

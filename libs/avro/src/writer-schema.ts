@@ -32,9 +32,9 @@ export function avscName(name: string): string {
 
 export const MAX_TEXT = 256 * 1024;
 const MAX_LEVELS = 64;
-// avsc makes functions from text for each: half a second of compiling is where these end.
-const MAX_TYPES = 200;
-const MAX_FIELDS = 2_000;
+// avsc makes functions from text for each, and nothing else happens meanwhile: a tenth of a second of it is where these end.
+const MAX_TYPES = 100;
+const MAX_FIELDS = 1_000;
 // Parts of a value that one of its bytes may stand for. Without a bound a few records that hold each other twice take years to read.
 const MAX_PARTS_PER_BYTE = 16;
 
