@@ -172,10 +172,18 @@ function append(headers: Header[], extra: readonly Header[]): void {
 }
 
 function text(name: string, value: Uint8Array): string {
-  const bytes = asBuffer(value);
-  const decoded = bytes.toString();
-  return decoded.indexOf('\ufffd') >= 0 && !isUtf8(bytes) ? notText(name) : decoded;
+  const decoded = textOf(value);
+  return decoded.indexOf('\ufffd') >= 0 && !isUtf8(value) ? notText(name) : decoded;
 }
+
+// A plain view has no `toString` for bytes, and a `Buffer` made for each id and time costs more than this copy.
+function textOf(value: Uint8Array): string {
+  if (Buffer.isBuffer(value) || value.length > scratch.length) return asBuffer(value).toString();
+  scratch.set(value);
+  return scratch.toString('utf8', 0, value.length);
+}
+
+const scratch = Buffer.allocUnsafeSlow(256);
 
 function notText(header: string): never {
   throw unreadable('header-not-utf8', { header });

@@ -69,7 +69,8 @@ export interface ConsumerStatus {
 
 export class Consumer {
   readonly topics: readonly string[];
-  readonly #handlers: ReadonlyMap<string, readonly Handler[]>;
+  /** By topic, then by event type: the strings of both come again and again, and a joined one would be made for each record. */
+  readonly #handlers: ReadonlyMap<string, ReadonlyMap<string, readonly Handler[]>>;
   readonly #lanes: Lanes;
   readonly #codec: Codec;
   readonly #assignments = new Map<string, Assignment>();
@@ -86,7 +87,10 @@ export class Consumer {
 
   constructor(private readonly setup: ConsumerSetup) {
     this.topics = [...new Set(setup.handlers.map((handler) => handler.topic))];
-    this.#handlers = groupBy(setup.handlers, (handler) => `${handler.topic}\n${handler.definition.type}`);
+    const byTopic = groupBy(setup.handlers, ({ topic }) => topic);
+    this.#handlers = new Map(
+      Array.from(byTopic, ([topic, handlers]) => [topic, groupBy(handlers, ({ definition }) => definition.type)]),
+    );
     this.#codec = setup.transport.codec;
     this.#lanes = new Lanes({
       ...setup,
@@ -210,7 +214,7 @@ export class Consumer {
   /** Answers a promise only when the record has to wait for its schema. */
   #take(assignment: Assignment, record: StoredRecord, entry: Tracked): Promise<void> | undefined {
     const eventType = this.#codec.eventType(record);
-    const handlers = eventType === undefined ? [] : this.#handlers.get(`${record.topic}\n${eventType}`);
+    const handlers = eventType === undefined ? [] : this.#handlers.get(record.topic)?.get(eventType);
     const work: Work = { entry, bytes: RECORD_OVERHEAD + recordBytes(record), unsettled: handlers?.length || 1 };
     this.#records++;
     this.#bytes += work.bytes;
@@ -261,9 +265,9 @@ export class Consumer {
     received: RecordMetadata,
     data: unknown,
   ): void {
-    for (const [i, handler] of handlers.entries()) {
+    for (let i = 0; i < handlers.length; i++) {
       const fresh = i === 0 ? { fresh: data } : undefined;
-      this.#lanes.add(assignment, work, new Delivery(record, received, handler, fresh));
+      this.#lanes.add(assignment, work, new Delivery(record, received, handlers[i]!, fresh));
     }
   }
 

@@ -141,7 +141,7 @@ export class Attempt {
   constructor(
     readonly delivery: Delivery,
     clock: Clock,
-    private readonly settle: (attempt: Attempt, outcome: AttemptOutcome) => void,
+    private readonly settle: (outcome: AttemptOutcome) => void,
   ) {
     this.context = new DeliveryContext(delivery, delivery.attempts + 1);
     this.startedAt = clock.monotonic();
@@ -187,7 +187,7 @@ export class Attempt {
   #end(outcome: AttemptOutcome): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
-    this.settle(this, outcome);
+    this.settle(outcome);
   }
 }
 

@@ -8,7 +8,9 @@ export class Fifo<T> {
   }
 
   push(item: T): void {
-    this.#items.push(item);
+    // A line of one is the rule, and an empty array would grow to seventeen places at once.
+    if (this.#items.length === 0) this.#items = [item];
+    else this.#items.push(item);
   }
 
   /** Puts items before the first, in their order. Costs the length of the line. */

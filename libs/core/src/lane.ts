@@ -5,7 +5,7 @@
  *   ready → running → ready | retrying | burying | held | (empty, and gone)
  */
 import type { Assignment, Work } from './assignment.js';
-import type { Delivery } from './delivery.js';
+import type { Attempt, Delivery } from './delivery.js';
 import { Fifo } from './fifo.js';
 import type { Gate } from './gate.js';
 
@@ -13,6 +13,9 @@ export class Lane {
   state: 'ready' | 'running' | 'retrying' | 'burying' | 'held' = 'ready';
   readonly line = new Fifo<{ readonly delivery: Delivery; readonly work: Work }>();
   cancelRetry: (() => void) | undefined;
+  /** While it runs, with its place among those that do. */
+  attempt: Attempt | undefined;
+  place = 0;
 
   constructor(
     readonly id: string,

@@ -36,7 +36,8 @@ export interface LanesSetup {
 export class Lanes {
   readonly #ready = new Fifo<Lane>();
   readonly #gates: ReadonlyMap<string, Gate>;
-  readonly #running = new Map<Attempt, Lane>();
+  /** In no order. */
+  readonly #running: Lane[] = [];
   #retrying = 0;
   #isPumping = false;
   #timeout: { readonly at: number; readonly cancel: () => void } | undefined;
@@ -78,7 +79,7 @@ export class Lanes {
   pump(): void {
     if (this.#isPumping) return;
     this.#isPumping = true;
-    while (this.#running.size < this.setup.concurrency) {
+    while (this.#running.length < this.setup.concurrency) {
       const lane = this.#ready.shift();
       if (lane === undefined) break;
       if (lane.assignment.state === 'held' && lane.gate.admits(lane)) this.#start(lane);
@@ -101,8 +102,8 @@ export class Lanes {
 
   /** Interrupts what still runs of these assignments. Their outcome counts for nothing any more. */
   interrupt(assignments: ReadonlySet<Assignment>): void {
-    for (const [attempt, lane] of this.#running) {
-      if (assignments.has(lane.assignment)) attempt.interrupt();
+    for (const { assignment, attempt } of [...this.#running]) {
+      if (assignments.has(assignment)) attempt!.interrupt();
     }
     this.pump();
   }
@@ -116,23 +117,33 @@ export class Lanes {
 
   #start(lane: Lane): void {
     const { delivery } = lane.line.peek()!;
-    const attempt = new Attempt(delivery, this.setup.clock, (ended, outcome) => this.#ended(ended, outcome));
+    const attempt = new Attempt(delivery, this.setup.clock, (outcome) => this.#ended(lane, attempt, outcome));
     lane.state = 'running';
+    lane.attempt = attempt;
+    lane.place = this.#running.push(lane) - 1;
     lane.assignment.begin();
-    this.#running.set(attempt, lane);
     this.#watch(attempt.deadline);
     if (signals.delivered.isHeard) signals.delivered.publish(this.#fact(delivery, attempt.context.attempt));
     attempt.run(() => takeData(delivery, this.setup.codec), this.setup.around);
   }
 
-  #ended(attempt: Attempt, outcome: AttemptOutcome): void {
-    const lane = this.#running.get(attempt)!;
-    this.#running.delete(attempt);
+  #ended(lane: Lane, attempt: Attempt, outcome: AttemptOutcome): void {
+    this.#leavePlace(lane);
     if (lane.assignment.state === 'gone' || outcome.status === 'interrupted') this.#interrupted(attempt);
     else if (outcome.status === 'handled') this.#handled(lane, attempt);
     else this.#failed(lane, attempt, outcome.error);
     lane.assignment.done();
     this.pump();
+  }
+
+  // A map of attempts would compute a hash for each; the last lane moves into the place instead.
+  #leavePlace(lane: Lane): void {
+    const last = this.#running.pop()!;
+    if (last !== lane) {
+      this.#running[lane.place] = last;
+      last.place = lane.place;
+    }
+    lane.attempt = undefined;
   }
 
   // settled and reported
@@ -259,9 +270,9 @@ export class Lanes {
   #expire(): void {
     this.#timeout = undefined;
     const now = this.setup.clock.monotonic();
-    const attempts = [...this.#running.keys()];
+    const attempts = this.#running.map(({ attempt }) => attempt!);
     for (const attempt of attempts.filter((one) => one.deadline <= now)) attempt.expire();
-    const next = Math.min(...[...this.#running.keys()].map((attempt) => attempt.deadline));
+    const next = Math.min(...this.#running.map(({ attempt }) => attempt!.deadline));
     if (Number.isFinite(next)) this.#watch(Math.max(next, now + 1));
   }
 

@@ -372,4 +372,4 @@ const placeOf = ({ topic, partition }: Held): TopicPartition => ({ topic, partit
 
 const HEARTBEAT_MS = 1_000;
 const TURN_DEADLINE_MS = 5_000;
-const BATCH = { records: 256, bytes: 2 ** 20 };
+const BATCH = { records: 128, bytes: 2 ** 20 };
