@@ -301,6 +301,13 @@ export async function mixed(
   return { records, handled };
 }
 
+/** The same event, written with a schema that nobody has read yet. */
+export async function addExtraField(bench: Bench, record: BusRecord): Promise<BusRecord> {
+  const id = await bench.register(`${bench.topic}-${COURSE.type}.CloudEvent`, JSON.stringify(extended('long')));
+  const body = Buffer.from(record.value!).subarray(5);
+  return { ...record, value: Buffer.concat([frameOf(id), Buffer.alloc(1), body]) };
+}
+
 /** So many hostile records in a row, as small ones as make a log of them possible, and a good one behind them. */
 export async function manyHostile(bench: Bench, count: number): Promise<BusRecord[]> {
   // An id that nobody has is looked up twice each time, with seconds between.

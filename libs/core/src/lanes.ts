@@ -102,7 +102,8 @@ export class Lanes {
 
   /** Interrupts what still runs of these assignments. Their outcome counts for nothing any more. */
   interrupt(assignments: ReadonlySet<Assignment>): void {
-    for (const { assignment, attempt } of [...this.#running]) {
+    const running = this.#running.slice();
+    for (const { assignment, attempt } of running) {
       if (assignments.has(assignment)) attempt!.interrupt();
     }
     this.pump();
