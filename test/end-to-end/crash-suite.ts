@@ -3,15 +3,12 @@ import { Authors, BODY, expectInStep, keyOf, put } from './authors.js';
 import { freePort, stage, type BusEnv, type Env, type Stage } from './samples.js';
 import { watchOrder } from './order.js';
 
-/** Edits for each test: END_TO_END_EDITS=10000 for the long run. */
-const EDITS = Number(process.env['END_TO_END_EDITS'] ?? 600);
-
-/** What is left when processes die, come and go. `deadLetters` counts those on the bus of a stage. */
+/** What is left when processes die, come and go. `edits` for each test; `deadLetters` counts those on the bus of a stage. */
 export function crashSuite(
   bus: BusEnv,
-  { deadLetters, extra = {} }: { deadLetters: (on: Stage) => Promise<number>; extra?: Env },
+  { edits, deadLetters, extra = {} }: { edits: number; deadLetters: (on: Stage) => Promise<number>; extra?: Env },
 ): void {
-  test(`Catalog is killed during ${EDITS} edits: every course is right, in order, and none is a dead letter`, async () => {
+  test(`Catalog is killed during ${edits} edits: every course is right, in order, and none is a dead letter`, async () => {
     const on = stage(bus, extra);
     const CATALOG_PORT = String(await freePort());
     const studio = await on.studio();
@@ -19,9 +16,9 @@ export function crashSuite(
     const authors = new Authors(studio);
     const order = await watchOrder(catalog);
 
-    const editing = authors.edit(EDITS);
+    const editing = authors.edit(edits);
     for (const share of [0.3, 0.6]) {
-      await authors.reached(EDITS * share);
+      await authors.reached(edits * share);
       await catalog.kill();
       catalog = await on.catalog({ CATALOG_PORT });
       await order.watch(catalog);
@@ -33,16 +30,16 @@ export function crashSuite(
     expect(await deadLetters(on)).toBe(0);
   });
 
-  test(`Studio is killed during ${EDITS} edits: Catalog gets all that a 2xx answered, and all that was stored`, async () => {
+  test(`Studio is killed during ${edits} edits: Catalog gets all that a 2xx answered, and all that was stored`, async () => {
     const on = stage(bus, extra);
     const STUDIO_PORT = String(await freePort());
     let studio = await on.studio({ STUDIO_PORT });
     const catalog = await on.catalog();
     const authors = new Authors(studio);
 
-    const editing = authors.edit(EDITS);
+    const editing = authors.edit(edits);
     for (const share of [0.3, 0.6]) {
-      await authors.reached(EDITS * share);
+      await authors.reached(edits * share);
       await studio.kill();
       studio = await on.studio({ STUDIO_PORT });
     }
@@ -73,16 +70,16 @@ export function crashSuite(
     const [one, two] = await Promise.all([on.catalog(), on.catalog()]);
     const authors = new Authors(studio);
 
-    await authors.edit(EDITS / 2);
+    await authors.edit(edits / 2);
     await expectInStep(studio, one, authors);
     await expectInStep(studio, two, authors);
     const handled = [await one.get('/api/stats'), await two.get('/api/stats')].map(
       ({ body }) => body.handled as number,
     );
     expect(Math.min(...handled), `handled ${handled.join(' and ')}`).toBeGreaterThan(0);
-    expect(handled[0]! + handled[1]!).toBeGreaterThanOrEqual(EDITS / 2);
+    expect(handled[0]! + handled[1]!).toBeGreaterThanOrEqual(edits / 2);
 
-    const editing = authors.edit(EDITS / 2);
+    const editing = authors.edit(edits / 2);
     const third = await on.catalog();
     await third.stop();
     await two.kill();

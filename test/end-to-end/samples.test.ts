@@ -7,7 +7,7 @@ import { embeddedBus, type Stage } from './samples.js';
 
 describe('on the embedded log', () => {
   apiSuite(embeddedBus);
-  crashSuite(embeddedBus, { deadLetters });
+  crashSuite(embeddedBus, { edits: 10_000, deadLetters });
 });
 
 async function deadLetters({ path }: Stage): Promise<number> {

@@ -17,7 +17,7 @@ else {
   });
   describe('the samples on Kafka', () => {
     apiSuite(bus);
-    crashSuite(bus, { deadLetters });
+    crashSuite(bus, { edits: 2_000, deadLetters });
     pageSuite(bus);
   });
 }
