@@ -178,6 +178,36 @@ describe.skipIf(!servers)('kafkajs, and the Kafka client on it', () => {
     });
   });
 
+  describe('22: a batch of more records than the stack takes', () => {
+    const COUNT = 200_000;
+    async function filled(): Promise<string> {
+      const topic = `many-${process.pid}-${++topics}`;
+      await port.client.admin.create({ topic, partitions: 1, config: { 'max.message.bytes': '4000000' } });
+      const records = Array.from({ length: COUNT }, () => ({ key: null, value: null, headers: [] }));
+      await store(port.client, [{ topic, partition: 0, records }]);
+      return topic;
+    }
+
+    it('stops a consumer of kafkajs for good', async () => {
+      const topic = await filled();
+      const consumer = await bareConsumer(topic);
+      const crashes: string[] = [];
+      consumer.on(consumer.events.CRASH, ({ payload }) => crashes.push(`${payload.error.message}, ${payload.restart}`));
+      await consumer.run({ eachBatch: async () => {} });
+      await eventually(() => crashes.length === 1);
+      expect(crashes).toEqual(['Maximum call stack size exceeded, false']);
+    });
+
+    it('is read by the client', async () => {
+      const topic = await filled();
+      const consumer = member(port.client, { topic });
+      await consumer.run();
+      await eventually(async () => (await committed(topic)) === String(COUNT));
+      expect(consumer.begun).toHaveLength(COUNT);
+      expect(consumer.troubles).toEqual([]);
+    });
+  });
+
   describe('27: headers', () => {
     it('lets kafkajs read one that objects inherit as a list with a function in it', async () => {
       const topic = await freshTopic(port.client);

@@ -3,6 +3,7 @@
  * known to fit version 2.2.4 only. Each part proves itself against the original when it is put in; a part that fails stays out, loudly.
  */
 import { encodeProduce, type ProduceArguments, type ProduceMessage } from './produce-encoder.js';
+import { batchesDecoder, type DecodeBatches } from './record-batches.js';
 import { decodeRecord, type DecodedRecord } from './record-decoder.js';
 import { scheduleCheckPendingRequests } from './request-timer.js';
 import { KNOWN_VERSION, fileOf, internal, kafkajsVersion, loadedModules } from './library.js';
@@ -11,7 +12,7 @@ import { KNOWN_VERSION, fileOf, internal, kafkajsVersion, loadedModules } from '
 export interface FastPathOptions {
   /** Writes Produce requests; three to five times as fast. Default on. */
   readonly encode?: boolean;
-  /** Reads records in linear time. Off, anybody who may write to a topic can stop its consumers with one record. Default on. */
+  /** Reads records in linear time, and any number. Off, anybody who may write to a topic can stop its consumers. Default on. */
   readonly decode?: boolean;
   /** Mends the timer that costs 6 % of a core per idle connection. Default on. */
   readonly timer?: boolean;
@@ -48,7 +49,7 @@ export async function installFastPath(
 }
 
 const DECODER_OFF =
-  'Without our decoder, one record with some thousand headers stops every consumer of its topic for minutes: make sure that only trusted producers may write.';
+  'Without our decoder, one record with some thousand headers stops every consumer of its topic for minutes, and one batch of some hundred thousand records for good: make sure that only trusted producers may write.';
 
 async function proven(part: string, install: () => Promise<void>, warn: (text: string) => void): Promise<boolean> {
   try {
@@ -139,6 +140,7 @@ async function installDecoder(): Promise<void> {
     const original: unknown = module.exports;
     module.exports = decodeRecord;
     forgetDecoders();
+    replaceBatchesDecoder();
     try {
       await tryDecoder();
     } catch (error) {
@@ -158,6 +160,18 @@ function forgetDecoders(): void {
       delete loadedModules[file];
   }
 }
+
+/** After they were forgotten, so that it takes our record decoder, and what asks for it takes it. */
+function replaceBatchesDecoder(): void {
+  const original = internal<DecodeBatches>(BATCHES_DECODER);
+  loadedModules[fileOf(BATCHES_DECODER)]!.exports = batchesDecoder({
+    Decoder: internal('protocol/decoder'),
+    decodeBatch: internal('protocol/recordBatch/v0/decoder'),
+    original,
+  });
+}
+
+const BATCHES_DECODER = 'protocol/requests/fetch/v4/decodeMessages';
 
 interface FetchAnswer {
   readonly responses: readonly { readonly partitions: readonly { readonly messages: readonly DecodedRecord[] }[] }[];
