@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { DEAD_LETTER_HEADERS } from '@event-bus/core';
 import { expect, it } from 'vitest';
 import {
   MAX_HEADERS,
@@ -103,6 +104,16 @@ it('keeps the headers of a record over the byte limit within it', () => {
   expect(record.unreadable).toMatch(/at most 65536/);
   expect(record.pairs.map(([name]) => name)).toEqual(['small']);
   expect(Object.keys(record.headers)).toEqual(['small', 'large']);
+});
+
+it.each([
+  ['number', Array.from({ length: MAX_HEADERS }, (_, i) => `${i}`)],
+  ['bytes', ['y'.repeat(MAX_HEADER_BYTES - 10)]],
+])('keeps the facts of a dead letter whose record had headers up to the limit in %s', (_, names) => {
+  const facts = Object.values(DEAD_LETTER_HEADERS).map((name) => [name, 'x'.repeat(100)]);
+  const headers = Object.fromEntries([...names.map((name) => [`h${name}`, '']), ...facts]) as Record<string, string>;
+  const record = decodeRecord(new Decoder(bytesOf({ value: null, headers })), {});
+  expect(record.pairs.map(([name]) => name)).toEqual(Object.keys(headers));
 });
 
 it('says that headers are broken when their count cannot be', () => {

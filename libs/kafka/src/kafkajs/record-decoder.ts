@@ -3,7 +3,7 @@
  * the wire, hold the event loop for seconds, before any code of the application sees the record. Whoever may write to a topic could stop
  * all its consumers that way.
  */
-import type { Header } from '@event-bus/core';
+import { DEAD_LETTER_HEADERS, type Header } from '@event-bus/core';
 
 /** What kafkajs's consumer works with, plus `pairs` and `unreadable`. */
 export interface DecodedRecord {
@@ -57,7 +57,7 @@ export function decodeRecord(bytes: RecordBytes, context: BatchContext = {}): De
   const from = bytes.offset;
   const count = readVarInt(bytes);
   const unreadable = headerFault(bytes, count);
-  const pairs = readPairs(bytes, unreadable === undefined ? count : Math.min(count, MAX_HEADERS));
+  const pairs = readPairs(bytes, unreadable === undefined ? count : Math.min(count, MAX_HEADERS + LETTER_HEADERS));
   const record = {
     magicByte: context.magicByte,
     attributes,
@@ -68,7 +68,7 @@ export function decodeRecord(bytes: RecordBytes, context: BatchContext = {}): De
     headers: unreadable === undefined ? headersOf(pairs) : (undefined as never),
     isControlRecord: context.isControlBatch ?? false,
     batchContext: context,
-    pairs: unreadable === undefined ? pairs : withinLimits(pairs),
+    pairs: unreadable === undefined ? pairs : withinLimits(pairs, count),
     unreadable,
   };
   return unreadable === undefined ? record : withLazyHeaders(record, bytes.buffer, from);
@@ -104,10 +104,18 @@ function readPairs(bytes: RecordBytes, count: number): Pair[] {
 
 const readPair = (bytes: RecordBytes): Pair => [readName(bytes), readBytes(bytes) ?? NULL_HEADER_VALUE];
 
-function withinLimits(pairs: readonly Pair[]): Header[] {
+/** A dead letter may have as many headers as an event, and behind them its own: without those nobody could tell why it is dead. */
+function withinLimits(pairs: readonly Pair[], count: number): Header[] {
+  const isLetter = pairs.length === count && pairs.at(-LETTER_HEADERS)?.[0] === DEAD_LETTER_HEADERS.reason;
+  const facts = isLetter ? pairs.slice(-LETTER_HEADERS) : [];
   let size = 0;
-  return pairs.filter(([name, value]) => (size += name.length + value.length) <= MAX_HEADER_BYTES);
+  const kept = pairs
+    .slice(0, isLetter ? -LETTER_HEADERS : MAX_HEADERS)
+    .filter(([name, value]) => (size += name.length + value.length) <= MAX_HEADER_BYTES);
+  return [...kept, ...facts];
 }
+
+const LETTER_HEADERS = Object.keys(DEAD_LETTER_HEADERS).length;
 
 function headersOf(pairs: readonly Pair[]): Record<string, HeaderValue | HeaderValue[]> {
   const headers = new Headers() as Record<string, HeaderValue | HeaderValue[]>;
