@@ -95,6 +95,18 @@ describe('send', () => {
     expect(await stored('courses')).toHaveLength(1);
   });
 
+  test('a toggle that throws refuses the event, and no route gets it', async () => {
+    const enabled = () => {
+      throw new Error('no settings');
+    };
+    const { bus, during, stored } = setup({ routes: { [COURSE.type]: { courses: {}, copies: { enabled } } } });
+    await expect(during(bus.send(COURSE, { course_key: key(1), revision: 1 }))).rejects.toMatchObject({
+      code: 'BUS_CONFIG_INVALID',
+      details: { topic: 'copies', outcome: 'not-stored' },
+    });
+    expect(await stored('courses')).toEqual([]);
+  });
+
   test('concurrent sends of one key are stored in the order of the calls', async () => {
     const { bus, during, stored } = setup();
     await during(

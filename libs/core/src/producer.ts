@@ -84,8 +84,7 @@ export class Producer {
       const headers = headersOf(options.headers);
       checkDeadline(options.deadlineMs);
       const sending = new Sending(envelope.metadata, startedAt, resolve, reject);
-      for (const route of routes)
-        if (route.isEnabled()) this.#publish(sending, { definition, envelope, route, headers }, options);
+      for (const route of routes) this.#publish(sending, { definition, envelope, route, headers }, options);
       // After the event has its place in line: what a receiver sends in answer comes behind it, and what it changes is not sent.
       this.setup.receivers.tell(data, envelope.metadata);
       this.#done(sending);
@@ -108,7 +107,8 @@ export class Producer {
   #routes(definition: EventDefinition): readonly Route[] {
     if (this.#isClosed) throw new BusError('BUS_CLOSED', `Event ${definition.type} was not sent: the bus is closed.`);
     const routes = this.setup.routesOf(definition.type);
-    if (routes !== undefined) return routes;
+    // All before the first record: a toggle that throws must not leave half of an event on its way.
+    if (routes !== undefined) return routes.filter(isOn);
     throw new BusError(
       'BUS_EVENT_TYPE_UNKNOWN',
       `Event ${definition.type} was not sent: option "routes" does not name it.`,
@@ -393,6 +393,16 @@ class Pending {
 }
 
 /** The sends of one topic that are not handed to the transport yet. */
+function isOn(route: Route): boolean {
+  try {
+    return route.isEnabled();
+  } catch (cause) {
+    const { topic } = route;
+    const text = `Nothing was sent: the function "enabled" of the route to "${topic}" threw. Let it answer true or false.`;
+    throw new BusError('BUS_CONFIG_INVALID', text, { details: { topic, outcome: 'not-stored' }, cause });
+  }
+}
+
 interface Line {
   readonly waiting: Fifo<Pending>;
   /** Of those, the ones whose send has ended already. */
