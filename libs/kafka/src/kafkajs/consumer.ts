@@ -25,6 +25,7 @@ class Supervisor implements KafkaConsumer {
   readonly #parts: ConsumerParts;
   readonly #options: KafkaConsumerOptions;
   readonly #stopping = new AbortController();
+  readonly #committed = new Set<string>();
   #generations = 0;
   #membership: Membership | undefined;
   #lives: Promise<void> | undefined;
@@ -78,6 +79,7 @@ class Supervisor implements KafkaConsumer {
       options: this.#options,
       handlers,
       nextGeneration: () => ++this.#generations,
+      committed: this.#committed,
     });
     this.#membership = membership;
     try {

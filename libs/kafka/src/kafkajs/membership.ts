@@ -14,7 +14,7 @@ import type { Batch, Consumer, EachBatchPayload, Kafka, PartitionAssigner } from
 import { commitTopics } from './admin.js';
 import { subscribedRoundRobin } from './assigner.js';
 import type { CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
-import { EARLIEST, LATEST, committedOf, listOffsets, type Cluster, type Committed } from './cluster.js';
+import { EARLIEST, LATEST, committedOf, listOffsets, topicOf, type Cluster, type Committed } from './cluster.js';
 import { busErrorOf, isFenced, protocolType } from './failure.js';
 import { afterDoubt, beginningOf, verdictOn, type Beginning, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
@@ -29,6 +29,8 @@ export interface MembershipParts {
   readonly handlers: KafkaConsumerHandlers;
   /** Numbers rise over all lives. */
   readonly nextGeneration: () => number;
+  /** Partitions in which the group has a position, as far as is known; over all lives. Kafka forgets it only with the topic. */
+  readonly committed: Set<string>;
 }
 
 interface Generation {
@@ -78,6 +80,9 @@ export class Membership {
   #memberId: string | undefined;
   #isStopping = false;
   #isBeating = false;
+  /** A broker does not know a topic of ours: until it is clear why, positions are neither believed nor committed. */
+  #isInDoubt = false;
+  readonly #watched = new WeakSet<FetchingBroker>();
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -148,13 +153,15 @@ export class Membership {
     if (!generation || generation.number !== number || generation.state === 'over') return 'fenced';
     const ours = positions.filter((position) => generation.partitions.has(keyOf(position)));
     if (ours.length === 0) return 'ok';
-    if (!this.#tools) return 'later';
+    if (!this.#tools || this.#isInDoubt) return 'later';
     // These are newer than any position that was moved.
     for (const position of ours) generation.partitions.get(keyOf(position))!.moved = undefined;
     try {
       await this.#tools.commit({ topics: commitTopics(ours) } as never);
+      for (const position of ours) this.#parts.committed.add(keyOf(position));
       return 'ok';
     } catch (error) {
+      if (isUnknownTopic(error)) void this.#askForTopics();
       if (!isFenced(error) && protocolType(error) !== 'REBALANCE_IN_PROGRESS') return 'later';
       this.#lose(generation);
       return 'fenced';
@@ -230,6 +237,8 @@ export class Membership {
         await this.#beforeJoin();
         return find(group);
       };
+      const findBroker = cluster.findBroker.bind(cluster);
+      cluster.findBroker = async (node) => this.#watching(await findBroker(node));
       return subscribedRoundRobin({ cluster, ...rest });
     };
   }
@@ -237,6 +246,58 @@ export class Membership {
   async #beforeJoin(): Promise<void> {
     this.#isLost = false;
     await (this.#generation ? this.#leave(this.#generation) : this.#left);
+  }
+
+  // ---- topics that are deleted
+
+  /** kafkajs repeats a fetch until the topic is there, and goes on at the old position: in a new topic of that name, past its first records. */
+  #watching<B>(found: B): B {
+    const broker = found as FetchingBroker;
+    if (this.#watched.has(broker)) return found;
+    this.#watched.add(broker);
+    const fetch = broker.fetch.bind(broker);
+    broker.fetch = (request) =>
+      fetch(request).catch((error: unknown) => {
+        if (isUnknownTopic(error)) void this.#askForTopics();
+        throw error;
+      });
+    return found;
+  }
+
+  /** A broker may be behind the others. A topic that is gone, or has lost the position of the group, was deleted: this life ends. */
+  async #askForTopics(): Promise<void> {
+    const generation = this.#generation;
+    if (generation?.state !== 'active' || this.#isInDoubt) return;
+    this.#isInDoubt = true;
+    try {
+      const topic = await this.#deletedTopic([...generation.partitions.values()]);
+      if (topic === undefined || generation !== this.#generation || this.#isStopping) return;
+      const text = `Topic "${topic}" was deleted while group "${this.#parts.options.group}" read it. Reading begins at its start once it is there again.`;
+      this.#finish(new BusError('BUS_TOPIC_MISSING', text, { details: { topic } }));
+      void this.#disconnect();
+    } catch {
+      // Asked again when the next fetch fails.
+    } finally {
+      this.#isInDoubt = false;
+    }
+  }
+
+  async #deletedTopic(partitions: readonly TopicPartition[]): Promise<string | undefined> {
+    const { cluster, options, committed } = this.#parts;
+    await cluster.connect();
+    const byTopic = partitionsByTopic(partitions);
+    const positions = await committedOf(cluster, options.group, byTopic);
+    const forgotten = positions.find((entry) => entry.position < 0n && committed.has(keyOf(entry)));
+    if (forgotten) return forgotten.topic;
+    for (const topic of byTopic.keys()) {
+      try {
+        await topicOf(cluster, topic);
+      } catch (error) {
+        if (isUnknownTopic(error)) return topic;
+        throw error;
+      }
+    }
+    return undefined;
   }
 
   #joined(assignment: Readonly<Record<string, readonly number[]>>): void {
@@ -328,8 +389,7 @@ export class Membership {
   /** What is found of some topics counts, also when another one cannot be looked up now. */
   async #beginAt(generation: Generation, unknown: readonly Progress[]): Promise<void> {
     const { cluster, options, handlers } = this.#parts;
-    const byTopic = new Map<string, number[]>();
-    for (const { topic, partition } of unknown) byTopic.set(topic, [...(byTopic.get(topic) ?? []), partition]);
+    const byTopic = partitionsByTopic(unknown);
     await cluster.connect();
     const committed = await committedOf(cluster, options.group, byTopic);
     const lookups = await Promise.allSettled(
@@ -351,9 +411,22 @@ export class Membership {
         found.map(({ place, position, metadata }) => ({ ...place, position: position.toString(), metadata })),
       );
       for (const { lost } of found) if (lost) handlers.onLost(lost);
+      this.#noteCommitted(committed);
       this.#changed();
     }
     for (const lookup of lookups) if (lookup.status === 'rejected') throw lookup.reason;
+  }
+
+  #noteCommitted(positions: readonly Committed[]): void {
+    const { committed, handlers, options } = this.#parts;
+    for (const { topic, partition, position } of positions) {
+      const key = keyOf({ topic, partition });
+      if (position >= 0n) committed.add(key);
+      else if (committed.delete(key)) {
+        const text = `Kafka has forgotten the position of group "${options.group}" in partition ${partition} of topic "${topic}": the topic was made anew. Reading begins at its start.`;
+        handlers.onTrouble(new BusError('BUS_DATA_LOSS', text, { details: { topic, partition } }));
+      }
+    }
   }
 
   /** Of those partitions of a topic whose leaders answer. */
@@ -372,6 +445,9 @@ export class Membership {
     return committed.flatMap((entry) => {
       const place = { topic, partition: entry.partition };
       const log = logs.get(entry.partition);
+      // Whoever begins at the end does so once: a topic that was made anew is read from its start.
+      if (log && entry.position < 0n && this.#parts.committed.has(keyOf(place)))
+        return [{ place, position: log.start, metadata: '', isMoved: true }];
       const start = entry.position < 0n ? first.get(entry.partition) : 0n;
       return log && start !== undefined ? [{ place, ...beginningOf(place, entry, log, start, options.from) }] : [];
     });
@@ -557,7 +633,7 @@ export class Membership {
 
   async #commitMoved(): Promise<void> {
     const generation = this.#generation;
-    if (generation?.state !== 'active' || !this.#hasFetched) return;
+    if (generation?.state !== 'active' || !this.#hasFetched || this.#isInDoubt) return;
     const moved = [...generation.partitions.values()].filter((progress) => progress.moved !== undefined);
     if (moved.length === 0) return;
     const positions = moved.map(({ topic, partition, moved }) => ({
@@ -578,6 +654,7 @@ export class Membership {
           })),
         );
       moved.forEach((progress, i) => {
+        this.#parts.committed.add(keyOf(progress));
         if (progress.moved?.toString() === positions[i]!.position) progress.moved = undefined;
       });
     } catch {
@@ -608,6 +685,19 @@ export class Membership {
       );
     }
   }
+}
+
+/** What of a broker is used here; not in the types of kafkajs. */
+interface FetchingBroker {
+  fetch(request: object): Promise<unknown>;
+}
+
+const isUnknownTopic = (error: unknown) => protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
+
+function partitionsByTopic(places: readonly TopicPartition[]): Map<string, number[]> {
+  const byTopic = new Map<string, number[]>();
+  for (const { topic, partition } of places) byTopic.set(topic, [...(byTopic.get(topic) ?? []), partition]);
+  return byTopic;
 }
 
 async function logRanges(
