@@ -21,6 +21,8 @@ export class AppModule {
         EventBusModule.forRoot({
           service: 'studio',
           transport,
+          // An author waits for the answer. The course is stored by then, and is announced again later.
+          sendDeadlineMs: 5_000,
           ...(topicPrefix === undefined ? {} : { topicPrefix }),
           routes: {
             [COURSE_CATALOG_INFO_CHANGED.type]: {

@@ -1,7 +1,7 @@
 /**
  * Decodes the record batches that an answer holds of one partition. kafkajs passes the records of a batch as the arguments of one call:
- * some 120 000 are more than the stack takes, and as many without content fit into a megabyte, compressed into some kilobytes. Whoever may
- * write to a topic could stop all its consumers that way, for as long as the batch is kept.
+ * some 120 000 are more than the stack takes, and a compressed batch that any broker accepts may hold several times as many without content.
+ * Whoever may write to a topic could stop all its consumers that way, for as long as the batch is kept.
  */
 
 /** kafkajs's cursor over an answer. */
