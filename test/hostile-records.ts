@@ -398,7 +398,11 @@ export class Observed {
   readonly skipped: unknown[] = [];
   readonly #stops: (() => void)[];
 
-  constructor(bus: Bus, topic: string, group: string) {
+  constructor(
+    bus: Bus,
+    topic: string,
+    readonly group: string,
+  ) {
     const ours = (fact: { readonly bus: string }) => fact.bus === bus.name;
     for (const definition of [COURSE, ROSTER])
       bus.handle(definition, { id: 'view', topic, group }, (data, context) => {
@@ -417,16 +421,23 @@ export class Observed {
   }
 }
 
-/** The longest that the event loop was held while `work` went on, in milliseconds. */
-export async function longestHold(work: () => Promise<void>): Promise<number> {
-  const delays = monitorEventLoopDelay({ resolution: 10 });
-  delays.enable();
-  try {
-    await work();
-  } finally {
+const HELD_MS = 250;
+const TRIES = 3;
+
+/**
+ * Expects that the event loop is never held for a quarter of a second while `work` goes on; answers what `work` answered last. A machine
+ * with other things to do may stand still for as long: what was too long is tried again, and code that takes so long does so again.
+ */
+export async function freely<T>(work: (attempt: number) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const delays = monitorEventLoopDelay({ resolution: 10 });
+    delays.enable();
+    const result = await work(attempt);
     delays.disable();
+    const heldMs = delays.max / 1e6;
+    if (heldMs < HELD_MS) return result;
+    if (attempt === TRIES) expect(heldMs).toBeLessThan(HELD_MS);
   }
-  return delays.max / 1e6;
 }
 
 /** A header over the limits is not kept, and none behind it. */

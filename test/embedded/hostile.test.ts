@@ -9,8 +9,8 @@ import { openEnvironment } from '../../libs/embedded/src/environment.js';
 import { schemaStore } from '../../libs/embedded/src/schema-store.js';
 import {
   checkDeadLetters,
+  freely,
   hostileRecords,
-  longestHold,
   manyHostile,
   manySchemas,
   mixed,
@@ -19,7 +19,6 @@ import {
 } from '../hostile-records.js';
 import { eventually } from './processes.js';
 
-const HELD_MS = 250;
 const HEAP_BYTES = 256 * 2 ** 20;
 const LARGE_HEADER_BYTES = 1_000_000;
 
@@ -82,13 +81,11 @@ test('what cannot be read is kept byte for byte with its reason, and what is aro
   await write('course', records);
   await read('course', 'warm-up', records.length);
 
-  let seen!: Observed;
-  const heldMs = await longestHold(async () => void (seen = await read('course', 'catalog', records.length)));
+  const seen = await freely((attempt) => read('course', `catalog-${attempt}`, records.length));
 
   expect(seen.handled).toEqual(handled);
   expect(seen.skipped).toEqual([]);
-  await checkDeadLetters(on, 'catalog', hostile, seen.dead, true);
-  expect(heldMs).toBeLessThan(HELD_MS);
+  await checkDeadLetters(on, seen.group, hostile, seen.dead, true);
   expect(({} as Record<string, unknown>)['isAdmin']).toBeUndefined();
 });
 
@@ -98,9 +95,7 @@ test('schemas that take long to learn, one after the other, hold nobody else up'
   await write('course', records);
   await read('course', 'warm-up', records.length);
 
-  const heldMs = await longestHold(async () => void (await read('course', 'catalog', records.length)));
-
-  expect(heldMs).toBeLessThan(HELD_MS);
+  await freely((attempt) => read('course', `catalog-${attempt}`, records.length));
 });
 
 test('two thousand of them in a row neither hold the process nor stay in it', async () => {
@@ -110,11 +105,9 @@ test('two thousand of them in a row neither hold the process nor stay in it', as
   await read('course', 'warm-up', records.length);
   const before = process.memoryUsage().heapUsed;
 
-  let seen!: Observed;
-  const heldMs = await longestHold(async () => void (seen = await read('course', 'catalog', records.length)));
+  const seen = await freely((attempt) => read('course', `catalog-${attempt}`, records.length));
 
   expect(seen.dead).toHaveLength(2_000);
   expect(Object.values(seen.handled)).toEqual([['the last']]);
-  expect(heldMs).toBeLessThan(HELD_MS);
   expect(process.memoryUsage().heapUsed - before).toBeLessThan(HEAP_BYTES);
 });
