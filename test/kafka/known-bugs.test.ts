@@ -196,8 +196,8 @@ describe.skipIf(!servers)('kafkajs, and the Kafka client on it', () => {
       const crashes: string[] = [];
       consumer.on(consumer.events.CRASH, ({ payload }) => crashes.push(`${payload.error.message}, ${payload.restart}`));
       await consumer.run({ eachBatch: async () => {} });
-      await eventually(() => crashes.length === 1);
-      expect(crashes).toEqual(['Maximum call stack size exceeded, false']);
+      // It ends, and is not to be started again; before, it may have met a coordinator that was not ready.
+      await eventually(() => crashes.includes('Maximum call stack size exceeded, false'));
     });
 
     it('is read by the client', async () => {
