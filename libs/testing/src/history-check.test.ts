@@ -135,6 +135,18 @@ test.each<[string, HistoryFact[], Partial<CheckOptions>?, number[]?]>([
     'what retention took was said to be lost',
     [...sent(0), ...handled(1), { type: 'lost', group: 'catalog', ...at(0), from: '0', to: '1' }],
   ],
+  [
+    'a later copy of what retention took says nothing about order',
+    [
+      ...sent(0),
+      ...handled(1),
+      { type: 'stored', value: value(0), ...at(2) },
+      { type: 'lost', group: 'catalog', ...at(0), from: '0', to: '1' },
+      { type: 'delivered', ...by, ...at(2), attempt: 1 },
+      { type: 'effect', ...by, ...at(2), value: value(0), digest: 'd0' },
+      { type: 'settled', ...by, ...at(2), outcome: 'handled' },
+    ],
+  ],
   ['redelivery repeats', [...handled(0, 1), ...delivery(0), ...delivery(1)]],
   [
     'a second copy after a lost answer is no new order',

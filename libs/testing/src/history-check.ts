@@ -189,9 +189,11 @@ function orders(lines: readonly HistoryLine[], { valueAt, offsets, lost }: Index
   const groups = new Map<string, Set<string>>();
   for (const line of of(lines, 'delivered'))
     groups.set(line.group, (groups.get(line.group) ?? new Set()).add(line.handler));
+  const taken = takenByRetention(valueAt, offsets, lost, orderOf);
   const end = (group: string, handler: string, value: EventValue) => {
     const own = `${group}\n${handler}\n${nameOf(value)}`;
-    if (seen.has(own)) return;
+    // What retention took is out of the order: neither a late effect of it nor a later copy of the record says anything.
+    if (taken.has(`${group}\n${nameOf(value)}`) || seen.has(own)) return;
     seen.add(own);
     const key = `${group}\n${handler}\n${value.producer}/${value.key}`;
     const before = last.get(key);
@@ -203,8 +205,6 @@ function orders(lines: readonly HistoryLine[], { valueAt, offsets, lost }: Index
     } else last.set(key, value);
   };
   for (const line of lines) {
-    // What retention took is out of the order: a late effect of it says nothing.
-    if ('offset' in line && 'group' in line && isInRange(lost, line.group, line, orderOf)) continue;
     if (line.type === 'effect') end(line.group, line.handler, line.value);
     const isEnd = line.type === 'dead' || (line.type === 'settled' && line.outcome === 'skipped');
     const value = isEnd ? valueAt.get(placeOf(line)) : undefined;
@@ -213,6 +213,24 @@ function orders(lines: readonly HistoryLine[], { valueAt, offsets, lost }: Index
       end(line.group, handler, value);
   }
   return [...found, ...storedOrder(valueAt, offsets, orderOf)];
+}
+
+/** By group, the events of which a copy vanished unread. */
+function takenByRetention(
+  valueAt: Index['valueAt'],
+  offsets: Index['offsets'],
+  lost: Index['lost'],
+  orderOf: Settings['orderOf'],
+): ReadonlySet<string> {
+  const taken = new Set<string>();
+  for (const { group, topic, partition, from, to } of lost) {
+    for (const offset of offsets.get(`${topic}/${partition}`) ?? []) {
+      if (orderOf(offset) < orderOf(from) || orderOf(offset) >= orderOf(to)) continue;
+      const value = valueAt.get(placeOf({ topic, partition, offset }));
+      if (value !== undefined) taken.add(`${group}\n${nameOf(value)}`);
+    }
+  }
+  return taken;
 }
 
 function storedOrder(valueAt: Index['valueAt'], offsets: Index['offsets'], orderOf: Settings['orderOf']): Verdict[] {

@@ -131,7 +131,7 @@ export async function subscribe(
     if (member === undefined && !ended.signal.aborted) return void early.push([to, partitions]);
     if (to !== member) return;
     // Given back with the leaving: whoever gave it back at once would be given it again at once.
-    if (state === 'stopping') return;
+    if (state !== 'running') return;
     receiver.assigned(partitions.map(({ topic, partition }) => ({ topic, partition })));
     for (const assigned of partitions) {
       const partition: Held = { ...assigned, isLeaving: false, wake: () => {} };
