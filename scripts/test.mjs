@@ -71,7 +71,7 @@ function runPart(part) {
 
 /** @param {string} part @param {string} report */
 function count(part, report) {
-  /** @type {{ testResults: { name: string, status: string, message?: string, assertionResults: { status: string, fullName: string, meta?: { skip?: string } }[] }[] }} */
+  /** @type {{ testResults: { name: string, status: string, message?: string, assertionResults: { status: string, fullName: string, failureMessages?: string[] }[] }[] }} */
   let json;
   try {
     json = JSON.parse(readFileSync(report, 'utf8'));
@@ -87,11 +87,20 @@ function count(part, report) {
       if (test.status === 'passed') total.passed++;
       else if (test.status === 'failed') {
         total.failed++;
-        failures.push(`${part}: ${test.fullName}`);
+        failures.push(`${part}: ${test.fullName}${why(test.failureMessages)}`);
       } else {
         total.skipped++;
         skips.push(`${part}: ${test.fullName}`);
       }
     }
   }
+}
+
+/**
+ * What a test says of its failure, below its name: in a long log the place where it happened is far above.
+ * @param {string[]} [messages]
+ */
+function why(messages = []) {
+  const lines = messages.join('\n').split('\n').slice(0, 20);
+  return lines.map((line) => `\n    ${line.slice(0, 400)}`).join('');
 }
