@@ -160,6 +160,8 @@ function makeWorld(seed: number, core: Core) {
   const processes: Process[] = [];
   const pending = new Map<string, Process>();
   const outages = new Set<string>();
+  /** Groups and partitions that somebody has owned. */
+  const placed = new Set<string>();
   let isHealthy = false;
   let started = 0;
   let sent = 0;
@@ -457,7 +459,9 @@ function makeWorld(seed: number, core: Core) {
     const partition = between(0, shape.partitions - 1);
     const records = broker.records('courses').filter((record) => record.partition === partition);
     const upTo = records[between(0, records.length - 1)];
-    if (upTo !== undefined && happens(0.5)) broker.deleteBefore('courses', partition, upTo.offset);
+    // Before a group has a place, what vanishes is not missed: it starts at the earliest record there is.
+    const isPlaced = groups.every((group) => placed.has(`${group}/${partition}`));
+    if (upTo !== undefined && happens(0.5) && isPlaced) broker.deleteBefore('courses', partition, upTo.offset);
   }
 
   // the healthy world
@@ -524,6 +528,7 @@ function makeWorld(seed: number, core: Core) {
     if (fact.type === 'fenced') reached.add('commit fenced');
     if (fact.type === 'assigned' || fact.type === 'committed') {
       const ahead = fact.ahead!.map(String);
+      if (fact.type === 'assigned') placed.add(`${group}/${partition}`);
       if (fact.type === 'assigned' && ahead.length > 0) reached.add('finished ahead at a take-over');
       write(process, { type: fact.type, group, topic, partition, generation, position: String(fact.position), ahead });
     }
