@@ -248,19 +248,27 @@ export class Membership {
     await (this.#generation ? this.#leave(this.#generation) : this.#left);
   }
 
-  // ---- topics that are deleted
+  // ---- what a broker answers
 
-  /** kafkajs repeats a fetch until the topic is there, and goes on at the old position: in a new topic of that name, past its first records. */
+  /**
+   * kafkajs makes a batch, with some fifty promises, of each partition in an answer, also of those without a record. And it repeats a
+   * fetch until a deleted topic is there again, and goes on at the old position: in a new topic of that name, past its first records.
+   */
   #watching<B>(found: B): B {
     const broker = found as FetchingBroker;
     if (this.#watched.has(broker)) return found;
     this.#watched.add(broker);
     const fetch = broker.fetch.bind(broker);
-    broker.fetch = (request) =>
-      fetch(request).catch((error: unknown) => {
+    broker.fetch = async (request) => {
+      try {
+        const answer = await fetch(request);
+        for (const topic of answer.responses) topic.partitions = topic.partitions.filter(isNews);
+        return answer;
+      } catch (error) {
         if (isUnknownTopic(error)) void this.#askForTopics();
         throw error;
-      });
+      }
+    };
     return found;
   }
 
@@ -689,8 +697,17 @@ export class Membership {
 
 /** What of a broker is used here; not in the types of kafkajs. */
 interface FetchingBroker {
-  fetch(request: object): Promise<unknown>;
+  fetch(request: object): Promise<{ readonly responses: readonly { partitions: readonly FetchedPartition[] }[] }>;
 }
+
+interface FetchedPartition {
+  readonly messages: readonly unknown[];
+  /** -1: the leader will do. */
+  readonly preferredReadReplica?: number;
+}
+
+const isNews = ({ messages, preferredReadReplica = -1 }: FetchedPartition) =>
+  messages.length > 0 || preferredReadReplica !== -1;
 
 const isUnknownTopic = (error: unknown) => protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
 

@@ -89,6 +89,7 @@ async function sendAll(session: Session, parts: readonly Part[], outcomes: (Outc
       return undefined;
     }
   }
+  if (open.length === 0) return undefined;
   const error = new BusError(
     'BUS_TRANSPORT_UNAVAILABLE',
     `The brokers did not say whether the records are stored, ${MISSING_ROUNDS} times in a row.`,

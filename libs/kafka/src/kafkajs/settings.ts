@@ -165,4 +165,4 @@ export const CONSUMER_CONFIG: Omit<ConsumerConfig, 'groupId'> = {
 };
 
 /** How many `eachBatch` may be open: they only hand over. Not the concurrency of handlers. */
-export const PARTITIONS_AT_ONCE = 64;
+export const PARTITIONS_AT_ONCE = 8;
