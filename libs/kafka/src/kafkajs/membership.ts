@@ -11,7 +11,7 @@
 import { BusError, systemClock, type TopicPartition } from '@event-bus/core';
 import { delay } from '@event-bus/core/internal';
 import type { Batch, Consumer, EachBatchPayload, Kafka, PartitionAssigner } from 'kafkajs';
-import { commitTopics } from './admin.js';
+import { commitTopics, persistent } from './admin.js';
 import { subscribedRoundRobin } from './assigner.js';
 import type { CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
 import { EARLIEST, LATEST, committedOf, listOffsets, topicOf, type Cluster, type Committed } from './cluster.js';
@@ -97,9 +97,12 @@ export class Membership {
 
   /** Connects and begins to run. Rejects when it cannot; then this life is over. */
   async start(): Promise<void> {
-    const { topics, group } = this.#parts.options;
+    const { cluster, options } = this.#parts;
+    const { topics, group } = options;
     try {
       await this.#consumer.connect();
+      // A broker that is still loading the group refuses its members, and kafkajs would break on that instead of asking again.
+      await persistent(cluster, `Finding group "${group}"`, () => committedOf(cluster, group, new Map()));
       // Else an offset out of range would jump to the end. Where reading begins is decided here, not there.
       await this.#consumer.subscribe({ topics: [...topics], fromBeginning: true });
     } catch (error) {
