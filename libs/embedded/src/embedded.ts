@@ -11,10 +11,10 @@ import {
   type PublishOutcome,
   type Transport,
 } from '@event-bus/core';
-import { countOf, partitionOf, rangesOf } from '@event-bus/core/internal';
+import { countOf, partitionOf, rangesOf, recordBytes } from '@event-bus/core/internal';
 import type { TopicRow } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
-import { encodeFrames, recordBytes } from './frame.js';
+import { encodeFrames } from './frame.js';
 import { liveMembers, noteChange, positionOf } from './group-table.js';
 import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
 import { offsetOf, positionText } from './position.js';
@@ -104,13 +104,14 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
       key === null ? sticky % row.partitions : partitionOf(key, row.partitions),
     );
     const frames = encodeFrames(records);
-    const bytes = frames.reduce((sum, frame) => sum + frame.length, 0);
-    let offsets: readonly number[] = [];
+    let bytes = 0;
+    for (const frame of frames) bytes += frame.length;
+    const offsets: number[] = [];
     const append = () => {
       refuseFull(opened(), settings, bytes);
       const now = Date.now();
       writer.wake();
-      offsets = frames.map((frame, i) => log.append(row.id, partitions[i]!, frame, now));
+      for (let i = 0; i < frames.length; i++) offsets.push(log.append(row.id, partitions[i]!, frames[i]!, now));
     };
     const isUndone = () =>
       snapshot(() => offsets.every((offset, i) => log.ends(row.id, partitions[i]!).next <= offset));
@@ -163,8 +164,8 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
 
     async publish(topic, records, { deadlineMs = PUBLISH_DEADLINE_MS } = {}) {
       const row = topicRow(topic);
-      for (const [index, record] of records.entries()) {
-        const bytes = recordBytes(record);
+      for (let index = 0; index < records.length; index++) {
+        const bytes = recordBytes(records[index]!);
         if (bytes > settings.maxRecordBytes) {
           throw new BusError(
             'BUS_RECORD_TOO_LARGE',

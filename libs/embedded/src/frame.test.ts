@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import type { BusRecord } from '@event-bus/core';
-import { encodeFrames, openFrame, partitionSeed, placeSeed, recordBytes, sealFrame } from './frame.js';
+import { encodeFrames, openFrame, partitionSeed, placeSeed, sealFrame } from './frame.js';
 
 const bytes = fc.uint8Array({ maxLength: 40 });
 const record: fc.Arbitrary<BusRecord> = fc.record({
@@ -86,14 +86,5 @@ describe('a frame', () => {
     const [frame] = sealed([{ key: null, value, headers: [] }], 1);
     value.fill('x');
     expect(Buffer.from(openFrame(frame!, 1)!.value!).toString()).toBe('before');
-  });
-});
-
-describe('recordBytes', () => {
-  it('counts key, value and headers', () => {
-    expect(
-      recordBytes({ key: Buffer.from('ab'), value: Buffer.from('cde'), headers: [['name', Buffer.from('x')]] }),
-    ).toBe(10);
-    expect(recordBytes({ key: null, value: null, headers: [] })).toBe(0);
   });
 });

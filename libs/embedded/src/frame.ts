@@ -17,32 +17,29 @@ export interface OpenedFrame extends BusRecord {
   readonly time: number;
 }
 
-/** Bytes of key, value and headers: what `maxRecordBytes` limits. */
-export function recordBytes(record: BusRecord): number {
-  let bytes = (record.key?.length ?? 0) + (record.value?.length ?? 0);
-  for (const [name, value] of record.headers) bytes += name.length + value.length;
-  return bytes;
-}
-
 /** One frame per record. The records are copied: their owner may change them afterwards. */
 export function encodeFrames(records: readonly BusRecord[]): Frame[] {
-  const names = records.map((record) => namesOf(record.headers));
   let total = 0;
-  for (const [i, record] of records.entries()) total += frameBytes(record, names[i]!);
+  for (const record of records) total += frameBytes(record, namesOf(record.headers));
   const slab = Buffer.allocUnsafe(total);
+  const frames: Frame[] = [];
   let start = 0;
-  return records.map((record, i) => {
-    const end = writeFrame(slab, start, record, names[i]!);
-    const frame = slab.subarray(start, end);
-    start = end;
-    return frame;
-  });
+  let before: Written | undefined;
+  for (const record of records) {
+    before = writeFrame(slab, start, record, before);
+    frames.push(slab.subarray(start, before.end));
+    start = before.end;
+  }
+  return frames;
 }
 
 /** Gives a frame its time and place. */
 export function sealFrame(frame: Frame, time: number, seed: number): void {
-  frame.writeUIntBE(time, TIME_AT, 6);
-  frame.writeUInt32BE(crc32(bytesOf(frame, TIME_AT, frame.length), seed), CRC_AT);
+  const high = Math.floor(time / 2 ** 32);
+  frame[TIME_AT] = high >> 8;
+  frame[TIME_AT + 1] = high;
+  writeUint32(frame, TIME_AT + 2, time % 2 ** 32);
+  writeUint32(frame, CRC_AT, crc32(bytesOf(frame, TIME_AT, frame.length), seed));
 }
 
 /** The record of a frame, as views of its bytes; `undefined` when it is not what was written to this place. */
@@ -92,19 +89,53 @@ function frameBytes(record: BusRecord, names: Buffer): number {
   return bytes;
 }
 
-function writeFrame(slab: Buffer, start: number, record: BusRecord, names: Buffer): number {
+/** Where the parts of a frame begin. */
+interface Written {
+  readonly headers: readonly Header[];
+  readonly names: Buffer;
+  readonly start: number;
+  readonly keyAt: number;
+  readonly headersAt: number;
+  readonly valueAt: number;
+  readonly end: number;
+}
+
+/** Most of a record's headers are those of the record before: copied as one block, and mended where they differ. */
+function writeFrame(slab: Buffer, start: number, record: BusRecord, before: Written | undefined): Written {
   const { key, value, headers } = record;
+  const names = namesOf(headers);
+  const keyLength = key === null ? 0 : key.length;
+  const isLike = before !== undefined && before.names === names && haveSameLengths(headers, before.headers);
   slab[start] = VERSION;
   slab[start + FLAGS_AT] = (key === null ? NO_KEY : 0) | (value === null ? NO_VALUE : 0);
-  slab.writeUInt32BE(key?.length ?? 0, start + KEY_LENGTH_AT);
-  slab.writeUInt32BE(value?.length ?? 0, start + VALUE_LENGTH_AT);
-  slab.writeUInt32BE(names.length, start + NAMES_LENGTH_AT);
-  let at = copy(names, slab, start + NAMES_AT);
-  for (const header of headers) at = slab.writeUInt32BE(header[1].length, at);
+  writeUint32(slab, start + KEY_LENGTH_AT, keyLength);
+  writeUint32(slab, start + VALUE_LENGTH_AT, value === null ? 0 : value.length);
+  writeUint32(slab, start + NAMES_LENGTH_AT, names.length);
+  let at = start + NAMES_AT;
+  if (isLike) {
+    slab.copyWithin(at, before.start + NAMES_AT, before.keyAt);
+    at += before.keyAt - before.start - NAMES_AT;
+  } else {
+    at = copy(names, slab, at);
+    for (const header of headers) at = writeUint32(slab, at, header[1].length);
+  }
+  const keyAt = at;
   if (key !== null) at = copy(key, slab, at);
-  for (const header of headers) at = copy(header[1], slab, at);
+  const headersAt = at;
+  if (isLike) slab.copyWithin(at, before.headersAt, before.valueAt);
+  for (let i = 0; i < headers.length; i++) {
+    const bytes = headers[i]![1];
+    if (!isLike || before.headers[i]![1] !== bytes) slab.set(bytes, at);
+    at += bytes.length;
+  }
+  const valueAt = at;
   if (value !== null) at = copy(value, slab, at);
-  return at;
+  return { headers, names, start, keyAt, headersAt, valueAt, end: at };
+}
+
+function haveSameLengths(some: readonly Header[], others: readonly Header[]): boolean {
+  for (let i = 0; i < some.length; i++) if (some[i]![1].length !== others[i]![1].length) return false;
+  return true;
 }
 
 function copy(bytes: Uint8Array, target: Buffer, at: number): number {
@@ -172,14 +203,22 @@ function readNames(frame: Buffer, end: number): readonly string[] {
 
 const LONGEST_KEPT_BLOCK = 1_024;
 
-// `readUInt32BE` checks its argument; this is read ten times a record.
+// `readUInt32BE` and `writeUInt32BE` check their arguments; these are called ten times a record.
 function uint32At(bytes: Buffer, at: number): number {
   return bytes[at]! * 0x1000000 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
 }
 
+function writeUint32(bytes: Buffer, at: number, value: number): number {
+  bytes[at] = value >>> 24;
+  bytes[at + 1] = value >>> 16;
+  bytes[at + 2] = value >>> 8;
+  bytes[at + 3] = value;
+  return at + 4;
+}
+
 function uint32(value: number): Buffer {
   const bytes = Buffer.allocUnsafe(4);
-  bytes.writeUInt32BE(value);
+  writeUint32(bytes, 0, value);
   return bytes;
 }
 

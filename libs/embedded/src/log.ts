@@ -7,6 +7,8 @@ import { logKey, offsetOfEntry, type Databases, type EndsRow } from './databases
 import { openFrame, partitionSeed, placeSeed, sealFrame, timeOfFrame, type Frame } from './frame.js';
 import { positionText } from './position.js';
 
+type Ends = { -readonly [Field in keyof EndsRow]: EndsRow[Field] };
+
 export interface LogSlice {
   readonly records: StoredRecord[];
   /** Behind the last record of the slice. */
@@ -24,7 +26,7 @@ export interface LostOffsets {
 export class Log {
   readonly #seeds = new Map<number, number[]>();
   // Ends of the transaction under way: a thousand single appends read and write each counter once.
-  readonly #written = new Map<number, Map<number, EndsRow>>();
+  readonly #written = new Map<number, Map<number, Ends>>();
   #bytesWritten = 0;
   #bytesBefore: number | undefined;
 
@@ -62,15 +64,18 @@ export class Log {
 
   /** Puts a frame behind the newest record of a partition; answers its offset. */
   append(topic: number, partition: number, frame: Frame, now: number): number {
-    const { first, next, bytes, time } = this.ends(topic, partition);
-    const stored = Math.max(time, now);
+    const ends = this.#endsToWrite(topic, partition);
+    const { first, next } = ends;
+    const stored = Math.max(ends.time, now);
     sealFrame(frame, stored, placeSeed(this.#seed(topic, partition), next));
     void this.databases.log.put(logKey(topic, partition, next), frame);
     const second = Math.floor(stored / 1_000);
-    if (second > Math.floor(time / 1_000) || first === next)
+    if (second > Math.floor(ends.time / 1_000) || first === next)
       void this.databases.times.put([topic, partition, second], next);
     this.#bytesWritten += frame.length;
-    this.#setEnds(topic, partition, { first, next: next + 1, bytes: bytes + frame.length, time: stored });
+    ends.next = next + 1;
+    ends.bytes += frame.length;
+    ends.time = stored;
     return next;
   }
 
@@ -127,7 +132,7 @@ export class Log {
 
   /** Deletes the oldest records below `upTo`, at most `limit`; answers how many. */
   trim(topic: number, partition: number, upTo: number, limit: number): number {
-    const { first, next, bytes, time } = this.ends(topic, partition);
+    const { first, next } = this.ends(topic, partition);
     const last = Math.min(upTo, next, first + limit);
     if (last <= first) return 0;
     let freed = 0;
@@ -139,7 +144,9 @@ export class Log {
     for (const offset of offsets) void this.databases.log.remove(logKey(topic, partition, offset));
     this.#trimTimes(topic, partition, last, next);
     this.#bytesWritten -= freed;
-    this.#setEnds(topic, partition, { first: last, next, bytes: bytes - freed, time });
+    const ends = this.#endsToWrite(topic, partition);
+    ends.first = last;
+    ends.bytes -= freed;
     return last - first;
   }
 
@@ -175,10 +182,13 @@ export class Log {
     });
   }
 
-  #setEnds(topic: number, partition: number, row: EndsRow): void {
+  /** May be changed until the transaction ends; a new object for each record would be most of what an append allocates. */
+  #endsToWrite(topic: number, partition: number): Ends {
     let partitions = this.#written.get(topic);
     if (partitions === undefined) this.#written.set(topic, (partitions = new Map()));
-    partitions.set(partition, row);
+    let ends = partitions.get(partition);
+    if (ends === undefined) partitions.set(partition, (ends = { ...this.ends(topic, partition) }));
+    return ends;
   }
 
   #seed(topic: number, partition: number): number {
