@@ -80,6 +80,8 @@ export class Membership {
   #memberId: string | undefined;
   #isStopping = false;
   #isBeating = false;
+  /** Nobody answers, and this was said. */
+  #isSilent = false;
   /** A broker does not know a topic of ours: until it is clear why, positions are neither believed nor committed. */
   #isInDoubt = false;
   readonly #watched = new WeakSet<FetchingBroker>();
@@ -240,6 +242,9 @@ export class Membership {
         await this.#beforeJoin();
         return find(group);
       };
+      // What has crashed says so only after disconnecting, and waits there for answers that a broker which is away never gives.
+      const disconnect = cluster.disconnect.bind(cluster);
+      cluster.disconnect = () => Promise.race([disconnect(), delay(systemClock, DISCONNECT_TIMEOUT_MS)]);
       const findBroker = cluster.findBroker.bind(cluster);
       cluster.findBroker = async (node) => this.#watching(await findBroker(node));
       return subscribedRoundRobin({ cluster, ...rest });
@@ -675,6 +680,7 @@ export class Membership {
 
   #fetched(): void {
     this.#movedAt = systemClock.monotonic();
+    this.#isSilent = false;
     this.#parts.handlers.onTrouble(undefined);
     if (this.#hasFetched) return;
     this.#hasFetched = true;
@@ -690,7 +696,8 @@ export class Membership {
         new BusError('BUS_TRANSPORT_UNAVAILABLE', `The reading of group "${group}" stood still for ${seconds} s.`),
       );
       void this.#disconnect();
-    } else if (this.idleMs > SILENCE_MS && this.#generation?.state === 'active') {
+    } else if (this.idleMs > SILENCE_MS && this.#generation?.state === 'active' && !this.#isSilent) {
+      this.#isSilent = true;
       this.#parts.handlers.onTrouble(
         new BusError('BUS_TRANSPORT_UNAVAILABLE', `Group "${group}" got no answer from Kafka for ${seconds} s.`),
       );
