@@ -45,14 +45,14 @@ describe('each type takes what it is for, and nothing else', () => {
         schema.courseKey(),
         'string',
         ['course-v1:edX+Demo+2026', 'library-v1:edX+Lib', 'ccx-v1:edX+Demo+2026+ccx@1', 'edX/Demo/2026'],
-        ['', 'edX', 'course-v1:edX', 'course-v1:edX+Demo 2026', 'edX/Demo', 'a\nb/c/d'],
+        ['', 'edX', 'course-v1:edX', 'course-v1:edX+Demo 2026', 'edX/Demo', 'a\nb/c/d', 'course-v1:a\0b+c+d', 'a\0b/c/d'],
       ],
       [
         'usageKey',
         schema.usageKey(),
         'string',
         ['block-v1:edX+Demo+2026+type@problem+block@p1', 'lb:edX:Lib:problem:p1', 'i4x://edX/Demo/problem/p1'],
-        ['', 'p1', 'block-v1:', 'block-v1:a b'],
+        ['', 'p1', 'block-v1:', 'block-v1:a b', 'block-v1:a\0b', 'i4x://a\x1bb'],
       ],
       [
         'array',
@@ -67,7 +67,7 @@ describe('each type takes what it is for, and nothing else', () => {
         schema.map(schema.string()),
         { type: 'map', values: 'string' },
         [{}, { a: 'b' }, Object.create(null)],
-        [{ a: 1 }, { '\ud800': 'b' }, new Map(), [], new Date(), null],
+        [{ a: 1 }, { '\ud800': 'b' }, new Map(), new Set(['a']), new Headers(), Promise.resolve(), [], new Date(), null],
       ],
       [
         'record',

@@ -135,7 +135,7 @@ export function checkFields(fields: Fields): Schema['check'] {
   const names = Object.keys(fields);
   const own = new Set(names);
   return (value, path, issues) => {
-    if (!isPlain(value)) return refuse(issues, path, 'a plain object', value);
+    if (!isObject(value)) return refuse(issues, path, 'a plain object', value);
     for (const name of names) below(path, name, fields[name]!, value[name], issues);
     for (const name in value) {
       if (!own.has(name) && Object.hasOwn(value, name))
@@ -174,8 +174,8 @@ function refuse(issues: Issue[], path: IssuePath, expected: string, value: unkno
   issues.push({ message: `must be ${expected}, ${got}`, path: [...path] });
 }
 
-// Instances of classes are welcome (rows, DTOs); lists, dates and the like are not.
-function isPlain(value: unknown): value is Record<string, unknown> {
+// Instances of classes are welcome as records (rows, DTOs); lists, dates and the like are not.
+function isObject(value: unknown): value is Record<string, unknown> {
   return (
     typeof value === 'object' &&
     value !== null &&
@@ -186,10 +186,19 @@ function isPlain(value: unknown): value is Record<string, unknown> {
   );
 }
 
+// The keys of a map are its own properties: of a Set, a Headers or a Promise nothing would be left. Objects of other realms are plain too.
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (!isObject(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
 function isLong(value: unknown): boolean {
   return typeof value === 'bigint' && value >= -(2n ** 63n) && value < 2n ** 63n;
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-const COURSE_KEY = /^(?:(?:course|library|ccx)-v1:[^\s+/]+(?:\+[^\s+/]+){1,4}|[^\s/+:]+\/[^\s/+]+\/[^\s/+]+)$/u;
-const USAGE_KEY = /^(?:[a-z][a-z0-9-]*:\S+|i4x:\/\/\S+)$/u;
+// Keys end up in databases, logs and addresses: no spaces and no control characters.
+const COURSE_KEY =
+  /^(?:(?:course|library|ccx)-v1:[^\s\p{Cc}+/]+(?:\+[^\s\p{Cc}+/]+){1,4}|[^\s\p{Cc}/+:]+\/[^\s\p{Cc}/+]+\/[^\s\p{Cc}/+]+)$/u;
+const USAGE_KEY = /^(?:[a-z][a-z0-9-]*:|i4x:\/\/)[^\s\p{Cc}]+$/u;
