@@ -8,11 +8,11 @@
  * The consumer walks the steps before and after; this file is the attempt itself: the handler's run under its timeout, what the
  * handler is given, and what its answer means. A crash anywhere before the commit brings the record back.
  */
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import type { Clock } from './clock.js';
 import type { RecordMetadata } from './codec.js';
 import type { EventMetadata } from './envelope.js';
-import { BusError } from './errors.js';
+import { BusError, readable } from './errors.js';
 import type { EventDefinition } from './event.js';
 import type { RetryPolicy } from './retry.js';
 import type { StoredRecord } from './transport.js';
@@ -150,17 +150,16 @@ export class Attempt {
 
   /** `data` answers a value, or a promise of it when the record has to be decoded again. */
   run(data: () => unknown, around: readonly Around[]): void {
-    let answer: Promise<unknown> | undefined;
     try {
-      answer = promised(deliveries.run(this.context, start, this, data(), around));
+      const answer = afresh(() => promised(deliveries.run(this.context, start, this, data(), around)));
+      if (answer === undefined) return this.#end(HANDLED);
+      answer.then(
+        () => this.#end(HANDLED),
+        (error: unknown) => this.#failed(error),
+      );
     } catch (error) {
-      return this.#end({ status: 'failed', error });
+      this.#failed(error);
     }
-    if (answer === undefined) return this.#end(HANDLED);
-    answer.then(
-      () => this.#end(HANDLED),
-      (error: unknown) => this.#end({ status: 'failed', error }),
-    );
   }
 
   /** The time of the attempt is over. Whatever the handler still does counts for nothing. */
@@ -170,7 +169,7 @@ export class Attempt {
       details: { handler: id, timeoutMs },
     });
     this.context.abort(error);
-    this.#end({ status: 'failed', error });
+    this.#failed(error);
   }
 
   /** Revoked or shut down: not a failure, and not an attempt. */
@@ -182,6 +181,10 @@ export class Attempt {
       ),
     );
     this.#end({ status: 'interrupted' });
+  }
+
+  #failed(error: unknown): void {
+    this.#end({ status: 'failed', error: readable(error) });
   }
 
   #end(outcome: AttemptOutcome): void {
@@ -197,20 +200,42 @@ function start(attempt: Attempt, data: unknown, around: readonly Around[]): unkn
   return wrapped(context, around, async () => void (await delivery.handler.handle(await data, context)));
 }
 
-async function wrapped(
-  context: DeliveryContext,
-  around: readonly Around[],
-  handle: () => Promise<void>,
-): Promise<void> {
-  let isCalled = false;
-  const innermost = () => {
-    isCalled = true;
-    return handle();
+function wrapped(context: DeliveryContext, around: readonly Around[], handle: () => Promise<void>): Promise<void> {
+  return around.reduceRight<() => Promise<void>>((next, wrap) => () => wrapping(context, wrap, next), handle)();
+}
+
+/** A function of `around` that does not wait for `next` does not speak for what is inside: the end of that counts then. */
+async function wrapping(context: DeliveryContext, wrap: Around, next: () => Promise<void>): Promise<void> {
+  let inner: Watched | undefined;
+  const once = () => {
+    if (inner !== undefined) throw misused(context, 'called "next" twice');
+    return (inner = new Watched((resolve, reject) => void next().then(resolve, reject)));
   };
-  await around.reduceRight<() => Promise<void>>((next, wrap) => () => wrap(context, next), innermost)();
-  if (isCalled) return;
-  const text = `A function of option "around" did not call "next", so handler "${context.handler}" did not run.`;
-  throw new BusError('BUS_HANDLER_FAILED', text, { details: { handler: context.handler } });
+  try {
+    await wrap(context, once);
+  } finally {
+    if (inner !== undefined && !inner.isAwaited) await inner;
+  }
+  if (inner === undefined) throw misused(context, 'did not call "next"');
+}
+
+function misused({ handler }: DeliveryContext, what: string): BusError {
+  const text = `A function of option "around" ${what}: call it once, and await it. It is what runs handler "${handler}".`;
+  return new BusError('BUS_HANDLER_FAILED', text, { details: { handler } });
+}
+
+/** A promise that knows whether anybody waits for it. */
+class Watched extends Promise<void> {
+  isAwaited = false;
+
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise;
+  }
+
+  override then<A = void, B = never>(...[resolved, rejected]: Parameters<Promise<void>['then']>): Promise<A | B> {
+    this.isAwaited = true;
+    return super.then(resolved, rejected) as Promise<A | B>;
+  }
 }
 
 // A handler may answer with a query that runs when it is awaited: whatever has a `then` is a promise, and may throw there.
@@ -219,5 +244,15 @@ function promised(value: unknown): Promise<unknown> | undefined {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined;
   return typeof (value as { readonly then?: unknown }).then === 'function' ? Promise.resolve(value) : undefined;
 }
+
+/**
+ * Each attempt is like a request: what other code keeps in an AsyncLocalStorage is not there (whoever sent an event, or resumed a handler,
+ * may have been in the midst of a request), and what a handler enters ends with it.
+ */
+function afresh<T>(run: () => T): T {
+  return outside(() => new AsyncResource('event-bus:attempt').runInAsyncScope(run));
+}
+
+const outside = AsyncLocalStorage.snapshot();
 
 const HANDLED: AttemptOutcome = { status: 'handled' };

@@ -148,3 +148,14 @@ export function isBusError(error: unknown, code?: BusErrorCode): error is BusErr
 export function isBusErrorCode(code: unknown): code is BusErrorCode {
   return typeof code === 'string' && Object.hasOwn(BUS_ERRORS, code);
 }
+
+/** What was thrown; where looking at it throws too, an error that says so. */
+export function readable(error: unknown): unknown {
+  try {
+    isBusError(error);
+    if (error instanceof Error) void [error.name, error.message];
+    return error;
+  } catch {
+    return new BusError('BUS_HANDLER_FAILED', 'What was thrown cannot be read.');
+  }
+}
