@@ -57,7 +57,7 @@ describe('exponential', () => {
   test('the last attempt is dead, and so is at once what no further attempt can change', () => {
     const policy = exponential({ attempts: 3 });
     expect(policy(failure(new Error('again'), 2)).action).toBe('retry');
-    expect(policy(failure(new Error('again'), 3))).toEqual({ action: 'dead' });
+    expect(policy(failure(new Error('again'), 3))).toEqual({ action: 'dead', isExhausted: true });
     expect(policy(failure(new BusError('BUS_EVENT_INVALID', 'wrong')))).toEqual({ action: 'dead' });
   });
 
@@ -79,26 +79,31 @@ describe('a decision', () => {
 
   test('RetryAfter replaces the pause, and not the end of the attempts', () => {
     expect(decide(always, failure(new RetryAfter(1_234)))).toEqual({ action: 'retry', afterMs: 1_234 });
-    expect(decide(exponential({ attempts: 1 }), failure(new RetryAfter(1_234)))).toEqual({ action: 'dead' });
+    expect(decide(exponential({ attempts: 1 }), failure(new RetryAfter(1_234)))).toMatchObject({ action: 'dead' });
   });
 
-  test.each([NaN, -5, undefined as never])('a pause of %s is none', (ms) => {
-    expect(decide(always, failure(new RetryAfter(ms)))).toMatchObject({ action: 'retry' });
-    expect(decide(() => ({ action: 'retry', afterMs: ms }), failure(new Error('again')))).toEqual({
-      action: 'retry',
-      afterMs: 0,
-    });
+  test.each([NaN, undefined, 5n, '5'])('a pause of %s is no pause: the next best word counts', (ms) => {
+    const policy: RetryPolicy = () => ({ action: 'retry', afterMs: ms as never });
+    expect(decide(always, failure(new RetryAfter(ms as never)))).toEqual({ action: 'retry', afterMs: 7 });
+    expect(decide(policy, failure(new Error('again'), 3))).toEqual({ action: 'retry', afterMs: 400 });
+  });
+
+  test('a pause below zero is none', () => {
+    expect(decide(always, failure(new RetryAfter(-5)))).toEqual({ action: 'retry', afterMs: 0 });
   });
 
   test('a policy that throws, or answers no decision, loses nothing: the event is a dead letter', () => {
     const answers = [undefined, null, {}, { action: 'perhaps' }, Promise.resolve({ action: 'retry', afterMs: 1 })];
     for (const answer of answers) {
-      expect(decide((() => answer) as never, failure(new Error('again')))).toEqual({ action: 'dead' });
+      expect(decide((() => answer) as never, failure(new Error('again')))).toEqual({
+        action: 'dead',
+        isExhausted: true,
+      });
     }
     const broken: RetryPolicy = () => {
       throw new Error('policy');
     };
-    expect(decide(broken, failure(new Error('again')))).toEqual({ action: 'dead' });
+    expect(decide(broken, failure(new Error('again')))).toEqual({ action: 'dead', isExhausted: true });
   });
 
   test('what another copy of this package throws steers as well', () => {

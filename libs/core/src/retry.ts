@@ -16,7 +16,8 @@ export interface Failure {
 
 export type RetryDecision =
   | { readonly action: 'retry'; readonly afterMs: number }
-  | { readonly action: 'dead' }
+  /** `isExhausted`: only because no attempt is left. While the handler is broken such an event waits instead. */
+  | { readonly action: 'dead'; readonly isExhausted?: boolean }
   /** Passed over on purpose; `rule` names why, in signals and metrics. */
   | { readonly action: 'skip'; readonly rule: string };
 
@@ -41,7 +42,8 @@ export function exponential(options: ExponentialOptions = {}): RetryPolicy {
   if (!(firstMs >= 0)) throw invalid('firstMs', 'at least 0', firstMs);
   if (!(maxMs >= firstMs)) throw invalid('maxMs', 'at least firstMs', maxMs);
   return ({ error, attempt, random }) => {
-    if (attempt >= attempts || isHopeless(error)) return { action: 'dead' };
+    if (isHopeless(error)) return DEAD;
+    if (attempt >= attempts) return EXHAUSTED;
     return { action: 'retry', afterMs: random() * backoffMs(attempt, firstMs, maxMs) };
   };
 }
@@ -57,9 +59,13 @@ export function decide(policy: RetryPolicy, failure: Failure): RetryDecision {
   if (isNonRetryable(error)) return { action: 'dead' };
   const decision = ask(policy, failure);
   if (decision.action !== 'retry') return decision;
-  const afterMs = isRetryAfter(error) ? error.ms : decision.afterMs;
-  return { action: 'retry', afterMs: afterMs >= 0 ? afterMs : 0 };
+  const pauses = [isRetryAfter(error) ? error.ms : undefined, decision.afterMs];
+  const afterMs = pauses.find(isPause) ?? backoffMs(failure.attempt, EXPONENTIAL.firstMs, EXPONENTIAL.maxMs);
+  return { action: 'retry', afterMs: Math.max(0, afterMs) };
 }
+
+// A date where milliseconds were meant, say, must not turn a pause into none.
+const isPause = (ms: unknown): ms is number => typeof ms === 'number' && !Number.isNaN(ms);
 
 /** The reason code a dead letter carries for an error. */
 export function reasonOf(error: unknown): BusErrorCode {
@@ -69,7 +75,7 @@ export function reasonOf(error: unknown): BusErrorCode {
   return 'BUS_HANDLER_REFUSED';
 }
 
-/** Whether no further attempt can end otherwise. Such a failure says nothing about the health of the handler. */
+/** Whether no further attempt can end otherwise. */
 export function isHopeless(error: unknown): boolean {
   return isNonRetryable(error) || (isBusError(error) && HOPELESS.has(error.code));
 }
@@ -87,9 +93,9 @@ function isRetryAfter(error: unknown): error is RetryAfter {
 function ask(policy: RetryPolicy, failure: Failure): RetryDecision {
   try {
     const decision = policy(failure) as RetryDecision | undefined;
-    return decision?.action === 'retry' || decision?.action === 'skip' ? decision : DEAD;
+    return decision != null && ACTIONS.has(decision.action) ? decision : EXHAUSTED;
   } catch {
-    return DEAD;
+    return EXHAUSTED;
   }
 }
 
@@ -98,6 +104,8 @@ function invalid(option: string, expected: string, got: unknown): BusError {
 }
 
 const DEAD: RetryDecision = { action: 'dead' };
+const EXHAUSTED: RetryDecision = { action: 'dead', isExhausted: true };
+const ACTIONS: ReadonlySet<unknown> = new Set<RetryDecision['action']>(['retry', 'dead', 'skip']);
 const EXPONENTIAL = { attempts: 5, firstMs: 100, maxMs: 30_000 } as const;
 
 const HOPELESS: ReadonlySet<BusErrorCode> = new Set<BusErrorCode>([
