@@ -67,8 +67,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'consumer.ts',
-        find: 'const waiting = this.#take(assignment, records[i]!, entries[i]!);',
-        replace: `const waiting = this.#take(assignment, records[i]!, entries[i]!);
+        find: 'this.#take(assignment, records[i]!, entries[i]!);',
+        replace: `this.#take(assignment, records[i]!, entries[i]!);
       assignment.tracker.finish(entries[i]!);
       this.#armCommit();`,
       },
@@ -120,12 +120,17 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'consumer.ts',
-        find: 'if (!this.#hasRoom(assignment)) await this.#room(assignment);\n      if',
-        replace: `if (!this.#hasRoom(assignment)) {
+        find: 'this.#take(assignment, records[i]!, entries[i]!);',
+        replace: `if (!this.#room.isFreeFor(assignment)) {
         assignment.tracker.finish(entries[i]!);
         continue;
       }
-      if`,
+      this.#take(assignment, records[i]!, entries[i]!);`,
+      },
+      {
+        file: 'consumer.ts',
+        find: 'while (!this.#mayTake(assignment, share)) {',
+        replace: 'while (false) {',
       },
     ],
   },

@@ -50,6 +50,6 @@ export class Assignment implements TopicPartition {
 /** One record in hand: finished when the last of its handlers has settled. */
 export interface Work {
   readonly entry: Tracked;
-  readonly bytes: number;
+  bytes: number;
   unsettled: number;
 }

@@ -50,7 +50,7 @@ export interface BusOptions {
   readonly from?: StartPosition;
   /** How long running handlers may go on when stopping or when their partition leaves, in milliseconds. Default 25 000. */
   readonly stopTimeoutMs?: number;
-  /** Failures in a row after which a handler is only probed. Default 20. */
+  /** Events in a row that fail before a handler is only probed. Default 20. */
   readonly breakerAfter?: number;
   /** Wrapped around every attempt, the first outermost. Default none. */
   readonly around?: readonly Around[];

@@ -42,8 +42,9 @@ export interface Codec {
   metadata(record: BusRecord): RecordMetadata;
   /**
    * The data of a record, as a fresh plain value. Answers a promise only when the writer's schema is not known yet. Throws or rejects with
-   * `BUS_DECODE_FAILED`, `BUS_SCHEMA_UNKNOWN` (the record is a dead letter) or `BUS_REGISTRY_UNAVAILABLE` (try again later: consumption waits).
+   * `BUS_DECODE_FAILED`, `BUS_SCHEMA_UNKNOWN` (the record is a dead letter) or `BUS_REGISTRY_UNAVAILABLE` (try again later: it waits).
+   * `weigh` is told before the answer what memory the data take beyond the bytes of the record, about, where that is much more.
    */
-  decode(definition: EventDefinition, record: BusRecord): unknown;
+  decode(definition: EventDefinition, record: BusRecord, weigh?: (bytes: number) => void): unknown;
   close(): Promise<void>;
 }

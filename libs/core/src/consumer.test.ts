@@ -8,6 +8,7 @@ import {
   exponential,
   schema,
   signals,
+  type Batch,
   type Codec,
   type DeadFact,
   type PausedFact,
@@ -67,22 +68,23 @@ describe('a schema that is not known yet', () => {
     },
   );
 
-  test('holds up what comes behind it in its partition, and nothing before it', async () => {
+  test('holds up what comes behind it of its key, and nothing else', async () => {
     let arrive = () => {};
     const arrived = new Promise<void>((resolve) => (arrive = resolve));
     const { bus, during, until, clock } = world({
       broker: { codec: asking((revision) => (revision === 5 ? arrived : undefined)) },
     });
     await during(bus.open());
-    await during(Promise.all([1, 2, 3, 4, 5, 6].map((revision) => bus.send(CHANGED, event(revision, revision)))));
+    await during(Promise.all([4, 5, 6, 7, 8].map((revision) => bus.send(CHANGED, event(revision % 2, revision)))));
     const seen: number[] = [];
     bus.handle(CHANGED, { id: 'view' }, async (data) => void seen.push(data.revision));
     await during(bus.start());
-    await until(() => seen.length === 4);
+    await until(() => seen.length === 3);
     await clock.advance(10_000);
-    expect(seen).toEqual([1, 2, 3, 4]);
+    expect(seen).toEqual([4, 6, 8]);
     arrive();
-    await until(() => seen.length === 6);
+    await until(() => seen.length === 5);
+    expect(seen).toEqual([4, 6, 8, 5, 7]);
     await during(bus.close());
   });
 
@@ -94,7 +96,7 @@ describe('a schema that is not known yet', () => {
     bus.handle(CHANGED, { id: 'view' }, (data) => void seen.push(data.revision));
     await during(bus.start());
     await during(Promise.all([1, 2, 3].map((revision) => bus.send(CHANGED, event(1, revision)))));
-    await until(() => seen.length === 1 && bus.status().consumers[0]!.inFlight === 1);
+    await until(() => seen.length === 1 && bus.status().consumers[0]!.inFlight === 2);
     const from = clock.monotonic();
     await during(bus.stop());
     expect(clock.monotonic() - from).toBeLessThan(1_000);
@@ -283,6 +285,265 @@ describe('an attempt', () => {
     await until(() => stored(dead).length === 1);
     expect(runs).toBe(1);
     await during(bus.close());
+  });
+});
+
+describe('what is in hand', () => {
+  const slowly = (clock: { timer(ms: number, fire: () => void): unknown }, ms: number) => () =>
+    new Promise<void>((resolve) => clock.timer(ms, resolve));
+  const mostInFlight = async ({ bus, clock, until }: ReturnType<typeof world>, forMs: number) => {
+    let most = 0;
+    const end = clock.monotonic() + forMs;
+    await until(() => {
+      most = Math.max(most, bus.status().consumers[0]!.inFlight);
+      return clock.monotonic() >= end;
+    });
+    return most;
+  };
+
+  test('is never more than the bound, however many partitions wait for room', async () => {
+    const setting = world({ broker: { partitions: 50 }, maxInFlight: { records: 4 } });
+    const { bus, during, clock } = setting;
+    bus.handle(CHANGED, { id: 'view' }, slowly(clock, 100));
+    await during(bus.open());
+    await during(Promise.all(Array.from({ length: 500 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await during(bus.start());
+    expect(await mostInFlight(setting, 5_000)).toBe(4);
+    await during(bus.close());
+  });
+
+  test('is bounded in bytes too: at most one record is over', async () => {
+    const setting = world({ broker: { partitions: 40 }, maxInFlight: { bytes: 100_000 } });
+    const { bus, during, clock } = setting;
+    bus.handle(CHANGED, { id: 'view' }, slowly(clock, 100));
+    await during(bus.open());
+    const note = 'x'.repeat(30_000);
+    await during(Promise.all(Array.from({ length: 200 }, (_, n) => bus.send(CHANGED, { ...event(n), note }))));
+    await during(bus.start());
+    expect(await mostInFlight(setting, 5_000)).toBe(4);
+    await during(bus.close());
+  });
+
+  test('counts what data weigh when they are much larger than their bytes', async () => {
+    const heavy = (): Codec => {
+      const codec = jsonCodec();
+      return {
+        ...codec,
+        decode(definition, record, weigh) {
+          weigh?.(10_000_000);
+          return codec.decode(definition, record);
+        },
+      };
+    };
+    const setting = world({ broker: { partitions: 4, codec: heavy }, maxInFlight: { bytes: 32_000_000 } });
+    const { bus, during, clock } = setting;
+    bus.handle(CHANGED, { id: 'view' }, slowly(clock, 100));
+    await during(bus.open());
+    await during(Promise.all(Array.from({ length: 40 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await during(bus.start());
+    expect(await mostInFlight(setting, 2_000)).toBe(4);
+    await during(bus.close());
+  });
+
+  test('is filled up to the bound while most of it waits for a handler that is switched off', async () => {
+    const { bus, during, until, clock } = world({ maxInFlight: { records: 100 } });
+    let handled = 0;
+    bus.handle(CHANGED, { id: 'view' }, () => void handled++);
+    bus.handle(ARCHIVED, { id: 'archive' }, () => {});
+    bus.pause('archive');
+    await during(bus.start());
+    await during(Promise.all(Array.from({ length: 99 }, (_, n) => bus.send(ARCHIVED, { course_key: courseKey(n) }))));
+    await during(Promise.all(Array.from({ length: 300 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await until(() => handled === 300);
+    expect(bus.status().consumers[0]!.inFlight).toBe(99);
+    await clock.advance(1_000);
+    await during(bus.close());
+  });
+
+  test('is shared out evenly among partitions with batches of any size', async () => {
+    const { bus, during, until, clock } = world({ broker: { partitions: 3 }, wrap: inBatchesOf(1_000) });
+    const counts = [0, 0, 0];
+    bus.handle(CHANGED, { id: 'view' }, async (_, { partition }) => {
+      await slowly(clock, 10)();
+      counts[partition]!++;
+    });
+    await during(bus.open());
+    const sends = Array.from({ length: 12_000 }, (_, n) => bus.send(CHANGED, event(n)));
+    await during(Promise.all(sends.map((sent) => sent.catch(() => {}))));
+    await during(bus.start());
+    const handled = () => counts[0]! + counts[1]! + counts[2]!;
+    // Who came first had all the room.
+    await until(() => handled() > 2_000);
+    const before = [...counts];
+    await until(() => handled() > 5_000);
+    const since = counts.map((count, partition) => count - before[partition]!);
+    expect(Math.min(...since)).toBeGreaterThan(Math.max(...since) / 2);
+    await during(bus.close());
+  }, 60_000);
+});
+
+/** The transport, but its batches are gathered into large ones first. */
+function inBatchesOf(size: number): (transport: Transport) => Transport {
+  return (transport) => ({
+    ...transport,
+    subscribe(options, receiver) {
+      const gathered = new Map<number, Batch>();
+      return transport.subscribe(options, {
+        assigned: (partitions) => receiver.assigned(partitions),
+        revoking: (...args) => receiver.revoking(...args),
+        lost: (range) => receiver.lost(range),
+        trouble: (error) => receiver.trouble(error),
+        receive(batch) {
+          const before = gathered.get(batch.partition);
+          const all = { ...batch, records: [...(before?.records ?? []), ...batch.records] };
+          gathered.set(batch.partition, all);
+          if (all.records.length < size) return undefined;
+          gathered.delete(batch.partition);
+          return receiver.receive(all);
+        },
+      });
+    },
+  });
+}
+
+describe('handlers of one group', () => {
+  test('that are slow leave places for their neighbours', async () => {
+    const { bus, during, until, clock } = world({ concurrency: 4 });
+    const quick: number[] = [];
+    bus.handle(CHANGED, { id: 'slow' }, () => new Promise<void>((resolve) => clock.timer(20_000, resolve)));
+    bus.handle(CHANGED, { id: 'quick' }, () => void quick.push(clock.monotonic()));
+    await during(bus.start());
+    await during(Promise.all(Array.from({ length: 50 }, (_, n) => bus.send(CHANGED, event(n)))));
+    const sentAt = clock.monotonic();
+    await until(() => quick.length === 50);
+    expect(clock.monotonic() - sentAt).toBeLessThan(1_000);
+    await during(bus.close());
+  });
+
+  test('never run more than "concurrency" at once', async () => {
+    const { bus, during, until, clock } = world({ concurrency: 4 });
+    let running = 0;
+    let most = 0;
+    let ended = 0;
+    const handle = async () => {
+      most = Math.max(most, ++running);
+      await new Promise<void>((resolve) => clock.timer(10, resolve));
+      running--;
+      ended++;
+    };
+    for (const id of ['one', 'two', 'three']) bus.handle(CHANGED, { id }, handle);
+    await during(bus.start());
+    await during(Promise.all(Array.from({ length: 30 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await until(() => ended === 90);
+    expect(most).toBe(4);
+    await during(bus.close());
+  });
+
+  test('that answered while their process was stopped have answered, though their time was over before anybody looked', async () => {
+    const { bus, during, until, clock, life, stored } = world({ timeoutMs: 100, retry: exponential({ attempts: 1 }) });
+    let started = 0;
+    let ended = 0;
+    bus.handle(CHANGED, { id: 'view' }, async () => {
+      started++;
+      await new Promise<void>((resolve) => life.clock.timer(120, resolve));
+      ended++;
+    });
+    await during(bus.start());
+    await during(Promise.all(Array.from({ length: 20 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await until(() => started === 20);
+    life.freeze();
+    await clock.advance(5_000);
+    life.thaw();
+    await until(() => ended === 20 && bus.status().consumers[0]!.inFlight === 0);
+    expect(stored(dead)).toEqual([]);
+    await during(bus.close());
+  });
+});
+
+describe('the breaker', () => {
+  test('is not opened by one event that fails again and again, however many attempts it has', async () => {
+    const { bus, during, until, stored } = world({ retry: exponential({ attempts: 30, maxMs: 1_000 }) });
+    const paused = heard<PausedFact>(signals.paused);
+    bus.handle(CHANGED, { id: 'view' }, () => {
+      throw new Error('poison');
+    });
+    await during(bus.start());
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => stored(dead).length === 1);
+    expect(paused).toEqual([]);
+    await during(bus.close());
+  });
+
+  test('keeps no event that its policy gave up on by name', async () => {
+    const { bus, during, until, stored } = world({
+      breakerAfter: 5,
+      retry: ({ error }) => (error instanceof RangeError ? { action: 'dead' } : { action: 'retry', afterMs: 1 }),
+    });
+    bus.handle(CHANGED, { id: 'view' }, () => {
+      throw new RangeError('of no use');
+    });
+    await during(bus.start());
+    await during(Promise.all(Array.from({ length: 30 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await until(() => stored(dead).length === 30);
+    expect(bus.status().consumers[0]!.brokenHandlers).toEqual([]);
+    await during(bus.close());
+  });
+
+  test('opened by an outage, it makes no dead letter of it, also of events whose attempts have run out', async () => {
+    const { bus, during, until, clock, stored } = world({ retry: exponential({ attempts: 1 }), breakerAfter: 5 });
+    let isAway = true;
+    let handled = 0;
+    bus.handle(CHANGED, { id: 'view' }, () => {
+      if (isAway) throw new Error('away');
+      handled++;
+    });
+    await during(bus.start());
+    await during(Promise.all(Array.from({ length: 100 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await clock.advance(600_000);
+    expect(stored(dead).length).toBe(4);
+    isAway = false;
+    await until(() => handled === 96);
+    await during(bus.close());
+  });
+});
+
+describe('waits', () => {
+  test('that many records share are said once, and once when the last is over; the status counts them', async () => {
+    const { bus, broker, during, until } = world({ retry: exponential({ attempts: 1 }) });
+    let isFull = true;
+    Object.assign(broker.faults, {
+      publish: ({ topic }: { topic: string }) => (topic === dead && isFull ? 'refused' : undefined),
+    });
+    const paused = heard<PausedFact>(signals.paused);
+    const resumed = heard<PausedFact>(signals.resumed);
+    bus.handle(CHANGED, { id: 'view' }, () => {
+      throw new Error('poison');
+    });
+    await during(bus.start());
+    await during(Promise.all(Array.from({ length: 10 }, (_, n) => bus.send(CHANGED, event(n)))));
+    await until(() => bus.status().consumers[0]!.waiting[0]?.records === 10);
+    expect(bus.status().consumers[0]!.waiting).toMatchObject([{ reason: 'dead-letter', handler: 'view', records: 10 }]);
+    isFull = false;
+    await until(() => bus.status().consumers[0]!.waiting.length === 0);
+    expect(paused).toMatchObject([{ reason: 'dead-letter', handler: 'view' }]);
+    expect(resumed).toMatchObject([{ reason: 'dead-letter', handler: 'view' }]);
+    await during(bus.close());
+  });
+
+  test('are over when their partition leaves', async () => {
+    const { bus, broker, during, until } = world({ retry: exponential({ attempts: 1 }), stopTimeoutMs: 1_000 });
+    Object.assign(broker.faults, {
+      publish: ({ topic }: { topic: string }) => (topic === dead ? 'refused' : undefined),
+    });
+    const resumed = heard<PausedFact>(signals.resumed);
+    bus.handle(CHANGED, { id: 'view' }, () => {
+      throw new Error('poison');
+    });
+    await during(bus.start());
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => bus.status().consumers[0]!.waiting.length === 1);
+    await during(bus.close());
+    expect(resumed).toHaveLength(1);
   });
 });
 

@@ -19,6 +19,7 @@ import { BusError, isBusError } from './errors.js';
 import { Lanes } from './lanes.js';
 import { recordBytes } from './record-size.js';
 import { backoffMs, reasonOf } from './retry.js';
+import { Room, SHARE } from './room.js';
 import { signals, type BusIdentity } from './signals.js';
 import type { Tracked } from './tracker.js';
 import type {
@@ -63,8 +64,20 @@ export interface ConsumerStatus {
   readonly brokenHandlers: readonly string[];
   /** The newest ranges of records that vanished unread, at most 100. */
   readonly lost: readonly LostRange[];
-  /** What keeps the group from going on: no broker, no registry, a dead letter that cannot be written. */
-  readonly trouble: unknown;
+  /** Why the transport cannot read now. */
+  readonly trouble: Error | undefined;
+  /** What keeps some records from going on, and with each of them its key. */
+  readonly waiting: readonly Waiting[];
+}
+
+/** Records that wait for a registry that does not answer, or for their dead letters, which cannot be written. */
+export interface Waiting {
+  readonly reason: 'registry' | 'dead-letter';
+  /** `undefined`: the record concerns all handlers of the group. */
+  readonly handler: string | undefined;
+  readonly records: number;
+  /** The newest. */
+  readonly error: unknown;
 }
 
 export class Consumer {
@@ -72,14 +85,14 @@ export class Consumer {
   /** By topic, then by event type: the strings of both come again and again, and a joined one would be made for each record. */
   readonly #handlers: ReadonlyMap<string, ReadonlyMap<string, readonly Handler[]>>;
   readonly #lanes: Lanes;
+  readonly #room: Room;
   readonly #codec: Codec;
   readonly #assignments = new Map<string, Assignment>();
-  readonly #troubles = new Set<unknown>();
+  readonly #waits = new Map<string, Wait>();
   #subscribing: Promise<Subscription> | undefined;
   #subscription: Subscription | undefined;
-  #records = 0;
-  #bytes = 0;
-  #roomWaiters: { readonly assignment: Assignment; readonly resolve: () => void }[] = [];
+  /** What the data read last weigh. */
+  #weight = 0;
   #lost: readonly LostRange[] = [];
   #transportTrouble: Error | undefined;
   #cancelCommit: (() => void) | undefined;
@@ -92,10 +105,11 @@ export class Consumer {
       Array.from(byTopic, ([topic, handlers]) => [topic, groupBy(handlers, ({ definition }) => definition.type)]),
     );
     this.#codec = setup.transport.codec;
+    this.#room = new Room({ clock: setup.clock, limit: setup.maxInFlight });
     this.#lanes = new Lanes({
       ...setup,
-      codec: this.#codec,
       handlerIds: [...new Set(setup.handlers.map((handler) => handler.id))],
+      data: (assignment, delivery) => this.#dataOf(assignment, delivery),
       settled: (assignment, work) => this.#settled(assignment, work),
       bury: (assignment, letter) => this.#bury(assignment, letter),
     });
@@ -139,12 +153,18 @@ export class Consumer {
       group: this.setup.group,
       topics: this.topics,
       subscription: this.#subscription?.status(),
-      inFlight: this.#records,
+      inFlight: this.#room.records,
       retrying: this.#lanes.retrying,
       pausedHandlers: switchedOff,
       brokenHandlers: broken,
       lost: this.#lost,
-      trouble: this.#transportTrouble ?? this.#troubles.values().next().value,
+      trouble: this.#transportTrouble,
+      waiting: Array.from(this.#waits.values(), ({ reason, handler, records, error }) => ({
+        reason,
+        handler,
+        records,
+        error,
+      })),
     };
   }
 
@@ -161,114 +181,138 @@ export class Consumer {
     if (assignment?.state !== 'held') return;
     const records = [...batch.records];
     const entries = assignment.tracker.add(batch);
-    let since = this.setup.clock.monotonic();
+    try {
+      await this.#takeAll(assignment, records, entries);
+      if (records.length === 0) this.#armCommit();
+      while (assignment.state === 'held' && !this.#room.isFreeFor(assignment)) await this.#turnOf(assignment);
+    } finally {
+      this.#room.wake();
+    }
+  }
+
+  async #takeAll(assignment: Assignment, records: readonly StoredRecord[], entries: readonly Tracked[]): Promise<void> {
+    const { clock } = this.setup;
+    let since = clock.monotonic();
+    let share = SHARE;
     for (let i = 0; i < records.length; i++) {
-      if (this.setup.clock.monotonic() - since > TURN_MS) {
-        await this.#turn();
-        since = this.setup.clock.monotonic();
+      if (clock.monotonic() - since > TURN_MS) {
+        this.#lanes.pump();
+        await new Promise<void>((resolve) => clock.soon(resolve));
+        since = clock.monotonic();
       }
-      if (!this.#hasRoom(assignment)) await this.#room(assignment);
+      while (!this.#mayTake(assignment, share)) {
+        await this.#turnOf(assignment);
+        share = SHARE;
+        since = clock.monotonic();
+      }
       if (assignment.state !== 'held') return;
-      const waiting = this.#take(assignment, records[i]!, entries[i]!);
-      if (waiting === undefined) continue;
-      this.#lanes.pump();
-      await waiting;
+      this.#take(assignment, records[i]!, entries[i]!);
+      share--;
     }
     this.#lanes.pump();
-    if (records.length === 0) this.#armCommit();
-    if (!this.#hasRoom(assignment)) await this.#room(assignment);
   }
 
-  /** Records that take long to read, large ones or the first of a large schema, must not hold up all else that this process does. */
-  #turn(): Promise<void> {
+  #mayTake(assignment: Assignment, share: number): boolean {
+    if (assignment.state !== 'held') return true;
+    return this.#room.isFreeFor(assignment) && (share > 0 || !this.#room.isWanted);
+  }
+
+  #turnOf(assignment: Assignment): Promise<void> {
     this.#lanes.pump();
-    return new Promise((resolve) => this.setup.clock.soon(resolve));
-  }
-
-  #hasRoom(assignment: Assignment): boolean {
-    const { records, bytes } = this.setup.maxInFlight;
-    return this.#records < records && this.#bytes < bytes && assignment.tracker.ahead < MAX_AHEAD;
-  }
-
-  #room(assignment: Assignment): Promise<void> {
-    this.#lanes.pump();
-    if (assignment.state !== 'held' || this.#hasRoom(assignment)) return Promise.resolve();
-    return new Promise((resolve) => this.#roomWaiters.push({ assignment, resolve }));
-  }
-
-  // Waking for each finished record would cost a turn per record: wait until a quarter is free.
-  #wakeWaiters(): void {
-    if (this.#roomWaiters.length === 0) return;
-    const { records, bytes } = this.setup.maxInFlight;
-    const isLow = this.#records <= records * LOW_WATER && this.#bytes <= bytes * LOW_WATER;
-    const waiters = this.#roomWaiters;
-    this.#roomWaiters = [];
-    for (const waiter of waiters) {
-      if (waiter.assignment.state !== 'held' || (isLow && this.#hasRoom(waiter.assignment))) waiter.resolve();
-      else this.#roomWaiters.push(waiter);
-    }
+    return this.#room.turn(assignment);
   }
 
   // decoded and matched
 
-  /** Answers a promise only when the record has to wait for its schema. */
-  #take(assignment: Assignment, record: StoredRecord, entry: Tracked): Promise<void> | undefined {
+  #take(assignment: Assignment, record: StoredRecord, entry: Tracked): void {
     const eventType = this.#codec.eventType(record);
     const handlers = eventType === undefined ? [] : this.#handlers.get(record.topic)?.get(eventType);
     const work: Work = { entry, bytes: RECORD_OVERHEAD + recordBytes(record), unsettled: handlers?.length || 1 };
-    this.#records++;
-    this.#bytes += work.bytes;
-    assignment.records++;
-    assignment.bytes += work.bytes;
+    this.#room.take(assignment, work);
     if (handlers === undefined) return this.#unwanted(assignment, record, work, eventType);
-    let received: RecordMetadata | undefined;
     try {
-      received = this.#codec.metadata(record);
+      const received = this.#codec.metadata(record);
       if (handlers.length === 0)
         throw new BusError('BUS_DECODE_FAILED', 'The record does not name its event type.', {
           details: { reason: 'no-type' },
         });
-      const data = this.#codec.decode(handlers[0]!.definition, record);
-      if (data instanceof Promise) return this.#takeLater(assignment, record, work, handlers, received, data);
-      this.#match(assignment, record, work, handlers, received, data);
-    } catch (error) {
-      if (received !== undefined && isBusError(error, 'BUS_REGISTRY_UNAVAILABLE'))
-        return this.#takeLater(assignment, record, work, handlers, received, Promise.reject(error));
-      void this.#unreadable(assignment, record, work, error);
-    }
-    return undefined;
-  }
-
-  /** The schema is not known yet. A registry that is down is a pause, not a dead letter. */
-  async #takeLater(
-    assignment: Assignment,
-    record: StoredRecord,
-    work: Work,
-    handlers: readonly Handler[],
-    received: RecordMetadata,
-    first: Promise<unknown>,
-  ): Promise<void> {
-    const read = async () => this.#codec.decode(handlers[0]!.definition, record);
-    try {
-      const data = await this.#insist(assignment, 'registry', (tries) => (tries === 1 ? first : read()));
-      if (assignment.state === 'held') this.#match(assignment, record, work, handlers, received, data);
+      this.#match(assignment, record, work, handlers, received);
     } catch (error) {
       void this.#unreadable(assignment, record, work, error);
     }
   }
 
+  /** Puts the record in line at each of its handlers, also while its schema is fetched: only its key waits for that. */
   #match(
     assignment: Assignment,
     record: StoredRecord,
     work: Work,
     handlers: readonly Handler[],
     received: RecordMetadata,
-    data: unknown,
   ): void {
+    this.#weight = 0;
+    const data = this.#read(assignment, handlers[0]!, record);
+    if (this.#weight > 0) this.#room.grow(assignment, work, this.#weight);
+    if (data instanceof Promise) return this.#matchLater(assignment, record, work, handlers, received, data);
     for (let i = 0; i < handlers.length; i++) {
       const fresh = i === 0 ? { fresh: data } : undefined;
       this.#lanes.add(assignment, work, new Delivery(record, received, handlers[i]!, fresh));
     }
+  }
+
+  #matchLater(
+    assignment: Assignment,
+    record: StoredRecord,
+    work: Work,
+    handlers: readonly Handler[],
+    received: RecordMetadata,
+    reading: Promise<unknown>,
+  ): void {
+    const deliveries = handlers.map((handler) => new Delivery(record, received, handler, undefined));
+    for (const delivery of deliveries) {
+      delivery.isWaiting = true;
+      this.#lanes.add(assignment, work, delivery);
+    }
+    reading.then(
+      (data) => {
+        deliveries[0]!.data = { fresh: data };
+        if (assignment.state === 'held') this.#lanes.read(assignment, deliveries);
+      },
+      (error: unknown) => {
+        if (assignment.state !== 'held') return;
+        this.#lanes.remove(assignment, deliveries);
+        void this.#unreadable(assignment, record, work, error);
+      },
+    );
+  }
+
+  /**
+   * The data of a record; a promise of it where the registry has to be asked, which is insisted on: a registry that is down is a pause, not
+   * a dead letter. Throws and rejects with what no asking can change.
+   */
+  #read(assignment: Assignment, { definition }: Handler, record: StoredRecord): unknown {
+    const decode = () => this.#codec.decode(definition, record, this.#weigh);
+    let first: Promise<unknown>;
+    try {
+      const data = decode();
+      if (!(data instanceof Promise)) return data;
+      first = data;
+    } catch (error) {
+      if (!isBusError(error, 'BUS_REGISTRY_UNAVAILABLE')) throw error;
+      first = Promise.reject(error);
+    }
+    return this.#insist(assignment, 'registry', undefined, async (tries) => (tries === 1 ? first : decode()));
+  }
+
+  readonly #weigh = (bytes: number): void => {
+    this.#weight += bytes;
+  };
+
+  /** For the first attempt of the first handler what was read already; else afresh: what a handler may have changed is never handed out twice. */
+  #dataOf(assignment: Assignment, delivery: Delivery): unknown {
+    const first = delivery.data;
+    delivery.data = undefined;
+    return first === undefined ? this.#read(assignment, delivery.handler, delivery.record) : first.fresh;
   }
 
   #unwanted(assignment: Assignment, record: StoredRecord, work: Work, eventType: string | undefined): undefined {
@@ -316,12 +360,8 @@ export class Consumer {
   #settled(assignment: Assignment, work: Work): void {
     if (--work.unsettled > 0 || assignment.state === 'gone') return;
     assignment.tracker.finish(work.entry);
-    assignment.records--;
-    assignment.bytes -= work.bytes;
-    this.#records--;
-    this.#bytes -= work.bytes;
+    this.#room.giveBack(assignment, work);
     this.#armCommit();
-    this.#wakeWaiters();
   }
 
   /** The position moves past a dead letter only once it is stored. Until then its key waits, and only its key. */
@@ -329,7 +369,7 @@ export class Consumer {
     const topic = deadLetterTopic(letter.record.topic, this.setup.group);
     const record = deadLetterRecord(letter);
     try {
-      await this.#insist(assignment, 'dead-letter', async () => {
+      await this.#insist(assignment, 'dead-letter', letter.handler, async () => {
         const [outcome] = await this.setup.transport.publish(topic, [record]);
         if (outcome?.status !== 'stored') throw outcome?.error ?? new Error('no outcome');
       });
@@ -357,32 +397,48 @@ export class Consumer {
     return true;
   }
 
-  /** Tries until it works or the partition leaves. Says so once, and once when it is over. */
+  /** Tries until it works or the partition leaves. */
   async #insist<T>(
     assignment: Assignment,
-    what: 'registry' | 'dead-letter',
+    reason: Waiting['reason'],
+    handler: string | undefined,
     act: (tries: number) => Promise<T>,
   ): Promise<T> {
-    const fact = { ...this.setup.identity, group: this.setup.group, handler: undefined, reason: what };
-    let trouble: unknown;
+    let wait: Wait | undefined;
     try {
       for (let tries = 1; ; tries++) {
         try {
-          const result = await abortable(assignment.end.signal, act(tries));
-          if (trouble !== undefined) signals.resumed.publish(fact);
-          return result;
+          return await abortable(assignment.end.signal, act(tries));
         } catch (error) {
           if (assignment.state === 'gone') throw error;
-          if (what === 'registry' && !isBusError(error, 'BUS_REGISTRY_UNAVAILABLE')) throw error;
-          if (trouble === undefined) signals.paused.publish({ ...fact, error });
-          this.#troubles.delete(trouble);
-          this.#troubles.add((trouble = error));
+          if (reason === 'registry' && !isBusError(error, 'BUS_REGISTRY_UNAVAILABLE')) throw error;
+          wait ??= this.#beginWait(reason, handler, error);
+          wait.error = error;
           await delay(this.setup.clock, backoffMs(tries, INSIST_FIRST_MS, INSIST_MAX_MS), assignment.end.signal);
         }
       }
     } finally {
-      this.#troubles.delete(trouble);
+      if (wait !== undefined) this.#endWait(wait);
     }
+  }
+
+  /** The first record that waits for a reason says so, and the last one that it is over. */
+  #beginWait(reason: Waiting['reason'], handler: string | undefined, error: unknown): Wait {
+    const key = `${reason} ${handler ?? ''}`;
+    const known = this.#waits.get(key);
+    const wait = known ?? { key, reason, handler, records: 0, error };
+    wait.records++;
+    if (known !== undefined) return known;
+    this.#waits.set(key, wait);
+    signals.paused.publish({ ...this.setup.identity, group: this.setup.group, handler, reason, error });
+    return wait;
+  }
+
+  #endWait(wait: Wait): void {
+    if (--wait.records > 0) return;
+    const { key, reason, handler } = wait;
+    this.#waits.delete(key);
+    signals.resumed.publish({ ...this.setup.identity, group: this.setup.group, handler, reason });
   }
 
   // committed
@@ -431,7 +487,7 @@ export class Consumer {
     const leaving = partitions.flatMap((place) => this.#assignments.get(placeOf(place)) ?? []);
     for (const assignment of leaving) assignment.state = 'leaving';
     this.#lanes.leave(new Set(leaving));
-    this.#wakeWaiters();
+    this.#room.wake();
     const isTaken = gone.aborted;
     await abortable(gone, Promise.all(leaving.map((assignment) => assignment.idle()))).catch(() => {});
     if (!isTaken) await this.#commitLast(leaving, gone);
@@ -456,15 +512,13 @@ export class Consumer {
       assignment.end.abort(
         new BusError('BUS_INTERRUPTED', `Partition ${assignment.partition} of ${assignment.topic} has left.`),
       );
-      this.#records -= assignment.records;
-      this.#bytes -= assignment.bytes;
+      this.#room.forget(assignment);
       const place = placeOf(assignment);
       if (this.#assignments.get(place) === assignment) this.#assignments.delete(place);
     }
     const dropped = new Set(assignments);
     this.#lanes.leave(dropped);
     this.#lanes.interrupt(dropped);
-    this.#wakeWaiters();
   }
 
   #dataLoss(range: LostRange): void {
@@ -490,9 +544,14 @@ export class Consumer {
   }
 }
 
-// With a stuck key, this many records may be finished behind it before reading stops.
-const MAX_AHEAD = 10_000;
-const LOW_WATER = 0.75;
+interface Wait {
+  readonly key: string;
+  readonly reason: Waiting['reason'];
+  readonly handler: string | undefined;
+  records: number;
+  error: unknown;
+}
+
 // Reading records may take so long at a stretch, and then as long as one of them takes.
 const TURN_MS = 20;
 // With their growing pauses about a second and a half.

@@ -49,6 +49,8 @@ export interface Handler {
 }
 
 export class Delivery {
+  /** Its data cannot be read yet: the schema is being fetched. */
+  isWaiting = false;
   /** Attempts that counted. */
   attempts = 0;
   firstFailedAt: number | undefined;

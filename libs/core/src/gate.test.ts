@@ -1,6 +1,7 @@
 import { virtualClock } from '@event-bus/testing';
 import { describe, expect, test } from 'vitest';
 import { Assignment } from './assignment.js';
+import { Feed } from './feeds.js';
 import { Gate } from './gate.js';
 import { Lane } from './lane.js';
 
@@ -15,7 +16,7 @@ function setup() {
     changed: (state, reason) => said.push(`${state} ${reason}`),
   });
   const assignment = new Assignment('courses', 0);
-  const lane = (id: string, owner = assignment) => new Lane(id, owner, gate);
+  const lane = (id: string, owner = assignment) => new Lane(id, owner, new Feed(gate));
   const fail = (times = 1) => {
     for (let i = 0; i < times; i++) gate.failed(new Error('away'));
   };

@@ -2,7 +2,7 @@
  * Whether a handler is fed. Three states, per handler, group and process:
  *
  *   open ──switch off──▶ switched-off ──switch on──▶ open
- *   open ──many failures in a row──▶ broken ──first success──▶ open
+ *   open ──many events in a row fail──▶ broken ──first success──▶ open
  *
  * A lane that may not start is kept here: its records wait, they are never skipped. While the gate is broken one lane at a time is let
  * through as a probe, in turn, with growing pauses: an outage downstream does not become ten thousand dead letters.
@@ -14,7 +14,7 @@ import { backoffMs } from './retry.js';
 
 export interface GateSetup {
   readonly clock: Clock;
-  /** Failures in a row that break the gate. */
+  /** Events in a row that fail before the gate is broken. */
   readonly breakerAfter: number;
   /** Puts lanes back in line. */
   readonly release: (lanes: readonly Lane[]) => void;

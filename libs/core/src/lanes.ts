@@ -8,25 +8,25 @@
  */
 import type { Assignment, Work } from './assignment.js';
 import type { Clock, Random } from './clock.js';
-import type { Codec } from './codec.js';
 import type { DeadLetter } from './dead-letter.js';
 import { Attempt, type Around, type AttemptOutcome, type Delivery } from './delivery.js';
-import { Fifo } from './fifo.js';
+import { Feeds } from './feeds.js';
 import { Gate } from './gate.js';
 import { Lane } from './lane.js';
-import { decide, isHopeless, reasonOf } from './retry.js';
+import { decide, reasonOf } from './retry.js';
 import { signals, type BusIdentity } from './signals.js';
 
 export interface LanesSetup {
   readonly identity: BusIdentity;
   readonly group: string;
-  readonly codec: Codec;
   readonly handlerIds: readonly string[];
   readonly concurrency: number;
   readonly breakerAfter: number;
   readonly around: readonly Around[];
   readonly clock: Clock;
   readonly random: Random;
+  /** The data of a delivery, for one attempt; a promise where it has to be waited for. */
+  readonly data: (assignment: Assignment, delivery: Delivery) => unknown;
   /** Called once for each delivery that needs no more work, while its partition is ours. */
   readonly settled: (assignment: Assignment, work: Work) => void;
   /** Writes a dead letter; `false` when the partition left before it was stored. */
@@ -34,16 +34,18 @@ export interface LanesSetup {
 }
 
 export class Lanes {
-  readonly #ready = new Fifo<Lane>();
   readonly #gates: ReadonlyMap<string, Gate>;
+  readonly #feeds: Feeds;
   /** In no order. */
   readonly #running: Lane[] = [];
   #retrying = 0;
   #isPumping = false;
+  #isResting = false;
   #timeout: { readonly at: number; readonly cancel: () => void } | undefined;
 
   constructor(private readonly setup: LanesSetup) {
     this.#gates = new Map(setup.handlerIds.map((id) => [id, this.#gate(id)]));
+    this.#feeds = new Feeds(this.#gates, setup.concurrency);
   }
 
   get retrying(): number {
@@ -68,29 +70,54 @@ export class Lanes {
     const id = laneId(delivery);
     let lane = assignment.lanes.get(id);
     if (lane === undefined) {
-      lane = new Lane(id, assignment, this.#gates.get(delivery.handler.id)!);
+      const feed = this.#feeds.of(delivery.handler.id);
+      lane = new Lane(id, assignment, feed);
       assignment.lanes.set(id, lane);
-      this.#ready.push(lane);
+      feed.ready.push(lane);
     }
     lane.line.push({ delivery, work });
   }
 
+  /** The data of these deliveries can be read now. */
+  read(assignment: Assignment, deliveries: readonly Delivery[]): void {
+    for (const delivery of deliveries) {
+      delivery.isWaiting = false;
+      this.#wake(assignment.lanes.get(laneId(delivery)));
+    }
+    this.pump();
+  }
+
+  /** Takes deliveries out that waited for a schema: their data can never be read. */
+  remove(assignment: Assignment, deliveries: readonly Delivery[]): void {
+    for (const delivery of deliveries) {
+      const lane = assignment.lanes.get(laneId(delivery));
+      lane?.line.remove((one) => one.delivery === delivery);
+      if (lane?.line.size === 0) assignment.lanes.delete(lane.id);
+      else this.#wake(lane);
+    }
+    this.pump();
+  }
+
   /** Starts ready lanes up to the limit. Also called from within itself, by handlers that answer at once: the outer loop goes on. */
   pump(): void {
-    if (this.#isPumping) return;
+    if (this.#isPumping || this.#isResting) return;
     this.#isPumping = true;
-    while (this.#running.length < this.setup.concurrency) {
-      const lane = this.#ready.shift();
-      if (lane === undefined) break;
-      if (lane.assignment.state === 'held' && lane.gate.admits(lane)) this.#start(lane);
+    const { clock } = this.setup;
+    const since = clock.monotonic();
+    try {
+      for (let lane = this.#feeds.next(); lane !== undefined; lane = this.#feeds.next()) {
+        const startedAt = this.#offer(lane);
+        if (startedAt - since > TURN_MS) return this.#rest();
+      }
+    } finally {
+      this.#isPumping = false;
     }
-    this.#isPumping = false;
   }
 
   /** Starts nothing more of these assignments. What runs goes on. */
   leave(assignments: ReadonlySet<Assignment>): void {
     const isLeaving = (lane: Lane) => assignments.has(lane.assignment);
-    this.#ready.remove(isLeaving);
+    this.#feeds.remove(isLeaving);
     for (const gate of this.#gates.values()) gate.forget(isLeaving);
     for (const assignment of assignments) {
       for (const lane of assignment.lanes.values()) {
@@ -114,18 +141,39 @@ export class Lanes {
     this.#timeout?.cancel();
   }
 
+  /** Handlers that answer at once, or data that is slow to read, must not hold up all else that this process does. */
+  #rest(): void {
+    this.#isResting = true;
+    this.setup.clock.soon(() => {
+      this.#isResting = false;
+      this.pump();
+    });
+  }
+
   // attempted
 
-  #start(lane: Lane): void {
-    const { delivery } = lane.line.peek()!;
+  /** Starts the lane if it may, and answers when; in a state in which it waits, it is put back by whoever ends the wait. */
+  #offer(lane: Lane): number {
+    const head = lane.line.peek();
+    if (head === undefined || lane.assignment.state !== 'held') return 0;
+    if (head.delivery.isWaiting) {
+      lane.state = 'reading';
+      return 0;
+    }
+    return lane.feed.gate.admits(lane) ? this.#start(lane, head.delivery) : 0;
+  }
+
+  #start(lane: Lane, delivery: Delivery): number {
     const attempt = new Attempt(delivery, this.setup.clock, (outcome) => this.#ended(lane, attempt, outcome));
     lane.state = 'running';
     lane.attempt = attempt;
     lane.place = this.#running.push(lane) - 1;
+    this.#feeds.started(lane);
     lane.assignment.begin();
     this.#watch(attempt.deadline);
     if (signals.delivered.isHeard) signals.delivered.publish(this.#fact(delivery, attempt.context.attempt));
-    attempt.run(() => takeData(delivery, this.setup.codec), this.setup.around);
+    attempt.run(() => this.setup.data(lane.assignment, delivery), this.setup.around);
+    return attempt.startedAt;
   }
 
   #ended(lane: Lane, attempt: Attempt, outcome: AttemptOutcome): void {
@@ -139,6 +187,7 @@ export class Lanes {
 
   // A map of attempts would compute a hash for each; the last lane moves into the place instead.
   #leavePlace(lane: Lane): void {
+    this.#feeds.ended(lane);
     const last = this.#running.pop()!;
     if (last !== lane) {
       this.#running[lane.place] = last;
@@ -151,7 +200,7 @@ export class Lanes {
 
   #handled(lane: Lane, attempt: Attempt): void {
     const { delivery, context } = attempt;
-    lane.gate.succeeded();
+    lane.feed.gate.succeeded();
     if (signals.handled.isHeard) {
       signals.handled.publish({
         ...this.#fact(delivery, context.attempt),
@@ -167,20 +216,23 @@ export class Lanes {
 
   #failed(lane: Lane, attempt: Attempt, error: unknown): void {
     const { delivery, context } = attempt;
+    const { gate } = lane.feed;
     const decision = decide(delivery.handler.retry, {
       error,
       attempt: context.attempt,
       event: context.event,
       random: this.setup.random,
     });
-    if (decision.action === 'skip' || isHopeless(error)) lane.gate.passed(lane);
-    else lane.gate.failed(error);
-    if (decision.action === 'skip') return this.#skip(lane, delivery, decision.rule);
     delivery.firstFailedAt ??= this.setup.clock.now();
-    // While the handler is broken its failures say nothing about this event: they do not count.
-    if (lane.gate.isBroken && !isHopeless(error)) return this.#hold(lane, attempt, error);
+    // A word about this event says nothing about the handler; nor does it when one event fails again and again.
+    const isWord = decision.action === 'skip' || (decision.action === 'dead' && decision.isExhausted !== true);
+    if (isWord) gate.passed(lane);
+    else if (delivery.attempts === 0) gate.failed(error);
+    // And while the handler is broken its failures say nothing about the event: they do not count.
+    if (!isWord && gate.isBroken) return this.#hold(lane, attempt, error);
     delivery.attempts++;
-    if (decision.action === 'dead') void this.#bury(lane, delivery, error);
+    if (decision.action === 'skip') this.#skip(lane, delivery, decision.rule);
+    else if (decision.action === 'dead') void this.#bury(lane, delivery, error);
     else this.#retry(lane, attempt, error, decision.afterMs);
   }
 
@@ -204,7 +256,7 @@ export class Lanes {
 
   #hold(lane: Lane, attempt: Attempt, error: unknown): void {
     this.#sayRetrying(attempt, error, 0);
-    if (lane.assignment.state === 'held') lane.gate.hold(lane);
+    if (lane.assignment.state === 'held') lane.feed.gate.hold(lane);
   }
 
   #retry(lane: Lane, attempt: Attempt, error: unknown, afterMs: number): void {
@@ -252,12 +304,18 @@ export class Lanes {
     else this.#release([lane]);
   }
 
+  #wake(lane: Lane | undefined): void {
+    if (lane?.state === 'reading') this.#ready(lane);
+  }
+
   #release(lanes: readonly Lane[]): void {
-    for (const lane of lanes) {
-      lane.state = 'ready';
-      this.#ready.push(lane);
-    }
+    for (const lane of lanes) this.#ready(lane);
     this.pump();
+  }
+
+  #ready(lane: Lane): void {
+    lane.state = 'ready';
+    lane.feed.ready.push(lane);
   }
 
   // One timer for all attempts, at the earliest deadline: a timer for each would cost more than a short handler.
@@ -265,16 +323,19 @@ export class Lanes {
     if (this.#timeout !== undefined && this.#timeout.at <= deadline) return;
     this.#timeout?.cancel();
     const { clock } = this.setup;
-    this.#timeout = { at: deadline, cancel: clock.timer(deadline - clock.monotonic(), () => this.#expire()) };
+    // Of a process that was stopped for a while the answers of handlers may be there already, unread: they come first.
+    const fire = () => clock.soon(() => this.#expire());
+    this.#timeout = { at: deadline, cancel: clock.timer(deadline - clock.monotonic(), fire) };
   }
 
   #expire(): void {
     this.#timeout = undefined;
     const now = this.setup.clock.monotonic();
     const attempts = this.#running.map(({ attempt }) => attempt!);
-    for (const attempt of attempts.filter((one) => one.deadline <= now)) attempt.expire();
-    const next = Math.min(...this.#running.map(({ attempt }) => attempt!.deadline));
-    if (Number.isFinite(next)) this.#watch(Math.max(next, now + 1));
+    for (const attempt of attempts) if (attempt.deadline <= now) attempt.expire();
+    let next = Infinity;
+    for (const { attempt } of this.#running) next = Math.min(next, attempt!.deadline);
+    if (next < Infinity) this.#watch(Math.max(next, now + 1));
   }
 
   #gate(handler: string): Gate {
@@ -309,16 +370,12 @@ export class Lanes {
   }
 }
 
-// What a handler may have changed is never handed out twice.
-function takeData(delivery: Delivery, codec: Codec): unknown {
-  const first = delivery.data;
-  delivery.data = undefined;
-  return first === undefined ? codec.decode(delivery.handler.definition, delivery.record) : first.fresh;
-}
-
 // Records without a key are ordered by partition: they share one lane.
 function laneId({ handler, record }: Delivery): string {
   const { key } = record;
   if (key === null) return `${handler.id}\n`;
   return `${handler.id}\n=${Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1')}`;
 }
+
+// Handlers may be started so long at a stretch, and then as long as one of them takes.
+const TURN_MS = 20;

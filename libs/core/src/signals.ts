@@ -65,8 +65,9 @@ export interface InterruptedFact extends BusIdentity, Place {
 
 export interface PausedFact extends BusIdentity {
   readonly group: string;
-  /** `undefined`: all of the group waits. */
+  /** Whose records wait; `undefined`: records that concern all handlers of the group. */
   readonly handler: string | undefined;
+  /** `switched-off` and `breaker`: all records of the handler; `registry` and `dead-letter`: some, and with each of them its key. */
   readonly reason: 'switched-off' | 'breaker' | 'registry' | 'dead-letter';
   readonly error?: unknown;
 }

@@ -31,6 +31,7 @@ export function world({ broker: brokerOptions, wrap = (same) => same, ...options
   const random = seededRandom(1);
   const broker = simulatedBroker({ clock, random, partitions: 1, ...brokerOptions });
   const transport = broker.transport();
+  const life = clock.process();
   const bus: Bus = createBus(
     {
       service: 'catalog',
@@ -42,7 +43,7 @@ export function world({ broker: brokerOptions, wrap = (same) => same, ...options
       events: [CHANGED, ARCHIVED],
       ...options,
     },
-    { clock, random },
+    { clock: life.clock, random },
   );
 
   /** The outcome of a promise that needs time to pass. */
@@ -65,7 +66,7 @@ export function world({ broker: brokerOptions, wrap = (same) => same, ...options
     return positions.reduce((sum, one) => sum + (one.lag ?? 0), 0);
   };
   const stored = (topic: string): StoredRecord[] => broker.records(topic);
-  return { bus, broker, clock, transport, during, until, failure, lag, stored };
+  return { bus, broker, clock, life, transport, during, until, failure, lag, stored };
 }
 
 const LIMIT_MS = 600_000;

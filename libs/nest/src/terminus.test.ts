@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
-import { BusError, exponential, type SubscriptionStatus, type Transport } from '@event-bus/core';
+import { BusError, NonRetryable, exponential, type SubscriptionStatus, type Transport } from '@event-bus/core';
 import { simulated, simulatedBroker } from '@event-bus/testing';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { COURSE_CHANGED, DEMO } from './courses.test.fixture.js';
@@ -109,10 +109,27 @@ describe('ready', () => {
     await send();
     await vi.waitFor(async () =>
       expect(await health.ready('bus')).toEqual({
-        bus: { status: 'degraded', problems: ['group "catalog" waits for the schema registry'] },
+        bus: { status: 'degraded', problems: ['group "catalog" waits for the schema registry (records: 1)'] },
       }),
     );
     isAway = false;
+  });
+
+  it('is degraded while a dead letter cannot be written, which holds up its key alone', async () => {
+    const transport = simulated();
+    const publish = transport.publish.bind(transport);
+    let isRefused = true;
+    transport.publish = async (topic, ...args) => {
+      if (isRefused && topic.includes('-dead-')) throw new BusError('BUS_RECORD_TOO_LARGE', 'too large');
+      return publish(topic, ...args);
+    };
+    const { health, send } = await setup({ transport }, () => {
+      throw new NonRetryable('never');
+    });
+    await send();
+    const problems = ['group "catalog" cannot write dead letters (records that wait, with their keys: 1)'];
+    await vi.waitFor(async () => expect(await health.ready('bus')).toEqual({ bus: { status: 'degraded', problems } }));
+    isRefused = false;
   });
 
   it('is degraded while a handler fails again and again', async () => {

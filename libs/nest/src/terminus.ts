@@ -2,7 +2,7 @@
 import { Injectable } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
-import { isBusError, type Bus, type BusStatus } from '@event-bus/core';
+import type { Bus, BusStatus, Waiting } from '@event-bus/core';
 import { EVENT_BUS } from './tokens.js';
 
 export interface EventBusHealthOptions {
@@ -111,9 +111,7 @@ function problemsOf({ state, consumers }: BusStatus): string[] {
     return [state === 'new' || state === 'open' ? 'the bus has not started' : `the bus is ${state}`];
   return consumers.flatMap(({ group, subscription, lost, trouble }) => [
     ...(subscription?.state === 'stopped' ? [`the consumer of group "${group}" has ended`] : []),
-    ...((subscription?.state === 'trouble' || trouble !== undefined) && !isRegistryAway(trouble)
-      ? [`group "${group}" is not connected`]
-      : []),
+    ...(subscription?.state === 'trouble' || trouble !== undefined ? [`group "${group}" is not connected`] : []),
     ...(lost.length > 0
       ? [`group "${group}" has lost records unread in ${lost.length} ${lost.length === 1 ? 'range' : 'ranges'}`]
       : []),
@@ -121,18 +119,20 @@ function problemsOf({ state, consumers }: BusStatus): string[] {
 }
 
 function waitsOf({ consumers }: BusStatus): string[] {
-  return consumers.flatMap(({ group, subscription, trouble, pausedHandlers, brokenHandlers }) => [
+  return consumers.flatMap(({ group, subscription, waiting, pausedHandlers, brokenHandlers }) => [
     ...(subscription === undefined || subscription.state === 'joining' || subscription.state === 'rebalancing'
       ? [`group "${group}" is waiting for its partitions`]
       : []),
-    ...(isRegistryAway(trouble) ? [`group "${group}" waits for the schema registry`] : []),
+    ...waiting.map(({ reason, records }) => waitOf(group, reason, records)),
     ...brokenHandlers.map((handler) => `handler "${handler}" fails again and again and is only probed`),
     ...pausedHandlers.map((handler) => `handler "${handler}" is switched off`),
   ]);
 }
 
-function isRegistryAway(trouble: unknown): boolean {
-  return isBusError(trouble, 'BUS_REGISTRY_UNAVAILABLE');
+function waitOf(group: string, reason: Waiting['reason'], records: number): string {
+  return reason === 'registry'
+    ? `group "${group}" waits for the schema registry (records: ${records})`
+    : `group "${group}" cannot write dead letters (records that wait, with their keys: ${records})`;
 }
 
 /** Records behind, over the partitions held here; `undefined` when one of them does not know. */
