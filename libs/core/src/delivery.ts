@@ -234,6 +234,7 @@ class Watched extends Promise<void> {
     return Promise;
   }
 
+  // oxlint-disable-next-line unicorn/no-thenable -- of a promise, to see who waits
   override then<A = void, B = never>(...[resolved, rejected]: Parameters<Promise<void>['then']>): Promise<A | B> {
     this.isAwaited = true;
     return super.then(resolved, rejected) as Promise<A | B>;

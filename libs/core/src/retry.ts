@@ -93,7 +93,7 @@ function isRetryAfter(error: unknown): error is RetryAfter {
 function ask(policy: RetryPolicy, failure: Failure): RetryDecision {
   try {
     const decision = policy(failure) as RetryDecision | undefined;
-    return decision != null && ACTIONS.has(decision.action) ? decision : EXHAUSTED;
+    return typeof decision === 'object' && decision !== null && ACTIONS.has(decision.action) ? decision : EXHAUSTED;
   } catch {
     return EXHAUSTED;
   }
