@@ -11,6 +11,8 @@ import type { LostRange, Place } from './transport.js';
 export interface BusIdentity {
   readonly bus: string;
   readonly service: string;
+  /** Tells two buses of one name and service apart, in one process. */
+  readonly instance: symbol;
 }
 
 export interface PublishedFact extends BusIdentity {
@@ -20,7 +22,9 @@ export interface PublishedFact extends BusIdentity {
 }
 
 export interface SendFailedFact extends BusIdentity {
-  readonly event: EventMetadata;
+  readonly eventType: string;
+  /** `undefined`: refused before it had metadata. */
+  readonly event: EventMetadata | undefined;
   readonly error: unknown;
 }
 

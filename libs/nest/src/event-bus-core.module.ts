@@ -59,7 +59,7 @@ function partsOf(name: string): FactoryProvider[] {
         external: ExternalContextCreator,
         moduleRef: ModuleRef,
       ) =>
-        new EventBusRegistry(bus, options, new EventBusLog({ bus: bus.name, service: bus.service }, clock), clock, {
+        new EventBusRegistry(bus, options, new EventBusLog({ bus: bus.name, service: bus.service, instance: bus.instance }, clock), clock, {
           discovery,
           external,
           moduleRef,

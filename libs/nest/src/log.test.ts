@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { failureOf } from './failure.js';
 import { EventBusLog } from './log.js';
 
-const IDENTITY = { bus: 'default', service: 'catalog' };
+const IDENTITY = { bus: 'default', service: 'catalog', instance: Symbol('bus') };
 const EVENT = { id: '0b2c', type: 'org.example.course.changed.v1' } as EventMetadata;
 const DELIVERY = {
   ...IDENTITY,
@@ -134,8 +134,7 @@ describe('EventBusLog', () => {
   });
 
   it('speaks of its own bus only', () => {
-    signals.retrying.publish({ ...DELIVERY, bus: 'audit', error: new Error('boom'), afterMs: 1 });
-    signals.retrying.publish({ ...DELIVERY, service: 'studio', error: new Error('boom'), afterMs: 1 });
+    signals.retrying.publish({ ...DELIVERY, instance: Symbol('bus'), error: new Error('boom'), afterMs: 1 });
     expect(lines).toEqual([]);
   });
 

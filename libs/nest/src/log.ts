@@ -63,10 +63,10 @@ export class EventBusLog {
     this.#repeats.close();
   }
 
-  #facts({ bus, service }: BusIdentity): (() => void)[] {
+  #facts({ instance }: BusIdentity): (() => void)[] {
     const on = <Fact extends BusIdentity>(signal: Signal<Fact>, line: (fact: Fact) => void) =>
       signal.subscribe((fact) => {
-        if (fact.bus === bus && fact.service === service) line(fact);
+        if (fact.instance === instance) line(fact);
       });
     return [
       on(signals.retrying, (fact) =>

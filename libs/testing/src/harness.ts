@@ -49,7 +49,7 @@ export interface Outcome {
 }
 
 /** What the harness needs of a bus. */
-export type WatchedBus = Pick<Bus, 'name' | 'service' | 'transport' | 'status'>;
+export type WatchedBus = Pick<Bus, 'instance' | 'transport' | 'status'>;
 
 export interface Harness {
   readonly transport: Transport;
@@ -85,16 +85,15 @@ export function harness(options: HarnessOptions = {}): Harness {
   const environment: BusEnvironment = clock === undefined ? { random } : { clock, random };
   const transport = options.transport ?? simulated({ random, ...(clock === undefined ? {} : { clock }) });
   const buses = new Set<WatchedBus>();
-  const watched = new Set<string>();
+  const watched = new Set<symbol>();
   const sent: PublishedFact[] = [];
   const outcomes: Outcome[] = [];
   const running = new Map<string, number>();
 
-  const identityOf = ({ bus, service }: { readonly bus: string; readonly service: string }) => `${bus}\n${service}`;
-  const hear = <Fact extends { readonly bus: string; readonly service: string }>(
+  const hear = <Fact extends { readonly instance: symbol }>(
     signal: { subscribe(hear: (fact: Fact) => void): () => void },
     act: (fact: Fact) => void,
-  ) => signal.subscribe((fact) => void (watched.has(identityOf(fact)) && act(fact)));
+  ) => signal.subscribe((fact) => void (watched.has(fact.instance) && act(fact)));
   const ended = (type: Outcome['type'], fact: EndedFact) => {
     running.delete(runOf(fact));
     outcomes.push({
@@ -121,7 +120,7 @@ export function harness(options: HarnessOptions = {}): Harness {
 
   const watch = (bus: WatchedBus) => {
     buses.add(bus);
-    watched.add(identityOf({ bus: bus.name, service: bus.service }));
+    watched.add(bus.instance);
   };
   const of = (type?: Outcome['type']) => (handler?: string) =>
     outcomes.filter(
