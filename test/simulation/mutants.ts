@@ -243,8 +243,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'producer.ts',
-        find: '!this.#hasRoom(head.bytes))) break;',
-        replace: '!this.#hasRoom(head.bytes))) { line.waiting.push(line.waiting.shift()!); break; }',
+        find: 'this.#starved = line;',
+        replace: 'this.#starved = line;\n        line.waiting.push(line.waiting.shift()!);',
       },
     ],
   },
@@ -253,8 +253,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'producer.ts',
-        find: 'details: { ...error.details, outcome: status },',
-        replace: "details: { ...error.details, outcome: 'not-stored' },",
+        find: 'return withOutcome(error, status);',
+        replace: "return withOutcome(error, 'not-stored');",
       },
     ],
   },

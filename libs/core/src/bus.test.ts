@@ -104,6 +104,7 @@ describe('send', () => {
       code: 'BUS_CONFIG_INVALID',
       details: { topic: 'copies', outcome: 'not-stored' },
     });
+    await during(bus.open());
     expect(await stored('courses')).toEqual([]);
   });
 

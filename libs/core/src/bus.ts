@@ -83,6 +83,8 @@ export class Bus {
   readonly name: string;
   readonly service: string;
   readonly transport: Transport;
+  /** In every signal of this bus, and of no other. */
+  readonly instance = Symbol('bus');
   readonly #options: Settled;
   readonly #environment: { readonly clock: Clock; readonly random: Random };
   readonly #identity: BusIdentity;
@@ -99,7 +101,6 @@ export class Bus {
   readonly #paused = new Set<string>();
   #state: BusStatus['state'] = 'new';
   #isOpen = false;
-  #early = 0;
   #opening: Promise<void> | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -114,7 +115,7 @@ export class Bus {
     this.name = this.#options.name;
     this.service = options.service;
     this.transport = options.transport;
-    this.#identity = { bus: this.name, service: this.service };
+    this.#identity = { bus: this.name, service: this.service, instance: this.instance };
     this.#receivers = new LocalReceivers((event, error) =>
       signals.receiverFailed.publish({ ...this.#identity, event, error }),
     );
@@ -123,7 +124,7 @@ export class Bus {
       identity: this.#identity,
       clock,
       newId: environment.id ?? uuidMaker(clock, random),
-      routesOf: (type) => this.#routes.get(type),
+      routesOf: (definition) => this.#routesOf(definition),
       receivers: this.#receivers,
     });
     this.define(...(options.events ?? []));
@@ -164,29 +165,41 @@ export class Bus {
     return [...problems, ...this.#settleHandlers().problems];
   }
 
-  /** Checks routes and handlers, opens the transport, makes topics and schemas ready. Rejects with all problems at once. Idempotent. */
+  /**
+   * Checks routes and handlers, opens the transport, makes topics and schemas ready. Rejects with all problems at once; what failed may be
+   * tried again. Idempotent.
+   */
   open(): Promise<void> {
-    if (this.#opening === undefined && this.#closing !== undefined) return Promise.reject(this.#over('closed'));
-    return (this.#opening ??= this.#open());
+    if (this.#closing !== undefined) return Promise.reject(this.#over('closed'));
+    this.#opening ??= this.#open().catch((error: unknown) => {
+      this.#opening = undefined;
+      this.#producer.refuse(error);
+      throw error;
+    });
+    return this.#opening;
   }
 
-  /** Opens, and starts a consumer for each group. Idempotent. */
+  /** Opens, and starts a consumer for each group: all of them or none. What failed may be tried again. Idempotent. */
   start(): Promise<void> {
-    return (this.#starting ??= this.#start());
+    if (this.#stopping !== undefined) return Promise.reject(this.#over('stopped'));
+    this.#starting ??= this.#start().catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    });
+    return this.#starting;
   }
 
   /**
    * Sends an event to every enabled route. Resolves when the records are safe; rejects with a typed error otherwise, before anything is
-   * sent when the data does not match (`BUS_EVENT_INVALID`). Events of one key are stored in the order of these calls.
+   * sent when the data does not match (`BUS_EVENT_INVALID`). Events of one key are stored in the order of these calls. Opens the bus if
+   * need be.
    */
   send<D extends EventDefinition>(definition: D, data: EventInput<D>, options?: SendOptions): Promise<Sent> {
-    if (this.#isOpen && this.#early === 0) return this.#producer.send(definition, data, options);
-    // Counted, so that in the moment of opening no later send goes before an earlier one.
-    this.#early++;
-    return this.open().then(() => {
-      this.#early--;
-      return this.#producer.send(definition, data, options);
-    });
+    if (this.#closing !== undefined && !this.#isOpen) return Promise.reject(this.#over('closed'));
+    const sent = this.#producer.send(definition, data, options);
+    // Whoever waits for the opening is told by the producer.
+    if (!this.#isOpen) this.open().catch(() => {});
+    return sent;
   }
 
   /** The kill switch of a handler in this process: its records wait, they are not skipped. Also before `start`. Throws for an unknown id. */
@@ -231,6 +244,18 @@ export class Bus {
     await this.#prepare();
     this.#isOpen = true;
     if (this.#state === 'new') this.#state = 'open';
+    this.#producer.open();
+  }
+
+  /** Before the bus is open only this event's own are looked at. */
+  #routesOf(definition: EventDefinition): readonly Route[] | undefined {
+    const { type } = definition;
+    const own = this.#options.routes[type];
+    if (this.#isOpen || own === undefined) return this.#routes.get(type);
+    const { topicPrefix } = this.#options;
+    const { routes, problems } = resolveRoutes({ [type]: own }, new Map([[type, definition]]), topicPrefix);
+    if (problems.length > 0) throw invalid(problems);
+    return routes.get(type);
   }
 
   async #ensureTopics(topics: readonly string[]): Promise<void> {
@@ -257,15 +282,28 @@ export class Bus {
     if (this.#stopping !== undefined) throw this.#over('stopped');
     this.#consumers = this.#makeConsumers(handlers);
     for (const id of this.#paused) for (const consumer of this.#consumers) consumer.pause(id);
-    await Promise.all(this.#consumers.map((consumer) => consumer.start()));
+    try {
+      await all(this.#consumers.map((consumer) => consumer.start()));
+    } catch (error) {
+      await this.#stopConsumers().catch(() => {});
+      this.#consumers = [];
+      throw error;
+    }
     this.#state = 'started';
   }
 
   async #stop(): Promise<void> {
     await this.#starting?.catch(() => {});
     if (this.#state === 'started') this.#state = 'stopping';
-    await Promise.all(this.#consumers.map((consumer) => consumer.stop()));
-    this.#state = 'stopped';
+    try {
+      await this.#stopConsumers();
+    } finally {
+      this.#state = 'stopped';
+    }
+  }
+
+  async #stopConsumers(): Promise<void> {
+    await all(this.#consumers.map((consumer) => consumer.stop()));
   }
 
   async #close(): Promise<void> {
@@ -301,6 +339,7 @@ export class Bus {
           wrongRetry(retry, id),
           topic.problem,
           wrongName('group', group),
+          topic.problem === undefined ? wrongName('topic', deadLetterTopic(topic.name, group)) : undefined,
           wrongPositive(`timeoutMs" of handler "${id}`, timeoutMs),
         ),
       );
@@ -355,27 +394,29 @@ type Settled = ReturnType<typeof settle>;
 
 /** All options, with defaults where nothing was given. */
 function settle(options: BusOptions) {
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as BusOptions;
   return {
     ...DEFAULTS,
     retry: exponential(),
     sourceHost: hostname(),
-    ...given,
-    maxInFlight: { ...DEFAULTS.maxInFlight, ...options.maxInFlight },
-    buffer: { ...DEFAULTS.buffer, ...options.buffer },
+    ...given(options),
+    maxInFlight: { ...DEFAULTS.maxInFlight, ...given(options.maxInFlight) },
+    buffer: { ...DEFAULTS.buffer, ...given(options.buffer) },
   };
+}
+
+function given<T extends object>(options: T | undefined): T {
+  return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** Waits for all of them, also when one fails. */
+async function all(promises: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason;
 }
 
 function wrongOptions(options: BusOptions): readonly string[] {
   const { service, name, topicPrefix, sourceLib } = options;
-  const positive = [
-    'timeoutMs',
-    'concurrency',
-    'commitIntervalMs',
-    'sendDeadlineMs',
-    'stopTimeoutMs',
-    'breakerAfter',
-  ] as const;
+  const positive = ['timeoutMs', 'commitIntervalMs', 'sendDeadlineMs', 'stopTimeoutMs'] as const;
+  const counted = ['concurrency', 'breakerAfter'] as const;
   return found(
     typeof service === 'string' && /^[A-Za-z0-9._-]{1,100}$/.test(service)
       ? undefined
@@ -395,9 +436,10 @@ function wrongOptions(options: BusOptions): readonly string[] {
       ? undefined
       : `Option "from" must be "earliest", "latest" or { time: <milliseconds since 1970> }, got ${JSON.stringify(options.from)}.`,
     ...positive.map((option) => wrongPositive(option, options[option])),
+    ...counted.map((option) => wrongCount(option, options[option])),
     ...(['records', 'bytes'] as const).flatMap((unit) => [
-      wrongPositive(`buffer.${unit}`, options.buffer?.[unit]),
-      wrongPositive(`maxInFlight.${unit}`, options.maxInFlight?.[unit]),
+      wrongCount(`buffer.${unit}`, options.buffer?.[unit]),
+      wrongCount(`maxInFlight.${unit}`, options.maxInFlight?.[unit]),
     ]),
   );
 }
@@ -425,6 +467,12 @@ function wrongPositive(option: string, value: number | undefined): string | unde
   return value === undefined || (Number.isFinite(value) && value >= 1)
     ? undefined
     : `Option "${option}" must be a number of at least 1, got ${String(value)}.`;
+}
+
+function wrongCount(option: string, value: number | undefined): string | undefined {
+  return value === undefined || value === Infinity || (Number.isInteger(value) && value >= 1)
+    ? undefined
+    : `Option "${option}" must be an integer of at least 1, got ${String(value)}.`;
 }
 
 function found(...problems: readonly (string | undefined)[]): readonly string[] {

@@ -611,7 +611,128 @@ describe('a bus that is used out of turn', () => {
     expect(await during(failure(bus.start()))).toMatchObject({ code: 'BUS_CONFIG_INVALID' });
   });
 
-  test('when one group cannot start, stopping ends those that could', async () => {
+  test('stopped or closed, it does not start again, and says so', async () => {
+    const { bus, during, failure } = world();
+    bus.handle(CHANGED, { id: 'view' }, () => {});
+    await during(bus.start());
+    await during(bus.stop());
+    expect(await failure(bus.start())).toMatchObject({ code: 'BUS_CLOSED' });
+    await during(bus.close());
+    expect(await failure(bus.start())).toMatchObject({ code: 'BUS_CLOSED' });
+    expect(await failure(bus.open())).toMatchObject({ code: 'BUS_CLOSED' });
+  });
+
+  test('a start that failed may be tried again', async () => {
+    let tries = 0;
+    const half = (transport: Transport): Transport => ({
+      ...transport,
+      async subscribe(options, receiver) {
+        if (options.group === 'two' && tries++ === 0) throw new BusError('BUS_TRANSPORT_UNAVAILABLE', 'away');
+        return transport.subscribe(options, receiver);
+      },
+    });
+    const { bus, during, failure, until } = world({ wrap: half });
+    const seen = { one: 0, two: 0 };
+    bus.handle(CHANGED, { id: 'a', group: 'one' }, () => void seen.one++);
+    bus.handle(CHANGED, { id: 'b', group: 'two' }, () => void seen.two++);
+    expect(await during(failure(bus.start()))).toMatchObject({ code: 'BUS_TRANSPORT_UNAVAILABLE' });
+    expect(bus.status()).toMatchObject({ state: 'open', consumers: [] });
+    await during(bus.send(CHANGED, event(1)));
+    expect(seen).toEqual({ one: 0, two: 0 });
+    await during(bus.start());
+    await until(() => seen.one === 1 && seen.two === 1);
+    await during(bus.close());
+  });
+
+  test('an option that is left undefined inside another has its default', async () => {
+    const { bus, during, until } = world({ maxInFlight: { records: undefined as never }, buffer: {} });
+    let handled = 0;
+    bus.handle(CHANGED, { id: 'view' }, () => void handled++);
+    await during(bus.start());
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => handled === 1);
+    await during(bus.close());
+  });
+
+  test.each([{ concurrency: 1.5 }, { breakerAfter: 2.5 }, { maxInFlight: { records: 0.5 } }])(
+    '%j is no count and is refused',
+    (options) => {
+      expect(() => world(options)).toThrow(/must be an integer of at least 1/);
+    },
+  );
+
+  test('names whose dead letters would have too long a topic are refused', () => {
+    const { bus } = world();
+    bus.handle(CHANGED, { id: 'view', topic: 't'.repeat(150), group: 'g'.repeat(150) }, () => {});
+    expect(bus.problems()).toEqual([expect.stringMatching(/-dead-g+" is refused/)]);
+  });
+
+  test('a receiver that connects twice hears twice, and once when one of them disconnects', async () => {
+    const { bus, during } = world();
+    let told = 0;
+    const receiver = () => void told++;
+    const disconnect = bus.connect(CHANGED, receiver);
+    bus.connect(CHANGED, receiver);
+    await during(bus.send(CHANGED, event(1)));
+    expect(told).toBe(2);
+    disconnect();
+    await during(bus.send(CHANGED, event(1)));
+    expect(told).toBe(3);
+  });
+
+  test('a partition that is assigned again without having left begins anew: what ran before counts for nothing', async () => {
+    let again = () => {};
+    const twice = (transport: Transport): Transport => ({
+      ...transport,
+      subscribe(options, receiver) {
+        again = () => receiver.assigned([{ topic: 'courses', partition: 0 }]);
+        return transport.subscribe(options, receiver);
+      },
+    });
+    const { bus, during, until, clock } = world({ wrap: twice });
+    const finish: (() => void)[] = [];
+    const handled = heard(signals.handled);
+    bus.handle(CHANGED, { id: 'view' }, () => new Promise<void>((resolve) => finish.push(resolve)));
+    await during(bus.start());
+    await during(bus.send(CHANGED, event(1)));
+    await until(() => finish.length === 1);
+    again();
+    finish[0]!();
+    await clock.advance(5_000);
+    expect(handled).toEqual([]);
+    expect(bus.status().consumers[0]!.inFlight).toBe(0);
+    await during(bus.close());
+  });
+
+  test('a receiver that fails is heard of', async () => {
+    const { bus, during } = world();
+    const failures = heard(signals.receiverFailed);
+    bus.connect(CHANGED, () => {
+      throw new Error('one');
+    });
+    bus.connect(CHANGED, async () => {
+      throw new Error('two');
+    });
+    await during(bus.send(CHANGED, event(1)));
+    expect(failures.map(({ error }) => (error as Error).message)).toEqual(['one', 'two']);
+  });
+
+  test('the correlation of a chain of events is where it began, and the cause the one before', async () => {
+    const { bus, during, until } = world();
+    const headers: Record<string, string>[] = [];
+    bus.handle(CHANGED, { id: 'view' }, async ({ revision }, context) => {
+      headers.push(context.headers);
+      if (revision < 3) await bus.send(CHANGED, event(1, revision + 1));
+    });
+    await during(bus.start());
+    const { event: first } = await during(bus.send(CHANGED, event(1, 1)));
+    await until(() => headers.length === 3);
+    expect(headers.map(({ correlationid }) => correlationid)).toEqual([undefined, first.id, first.id]);
+    expect(headers[2]!['causationid']).not.toBe(first.id);
+    await during(bus.close());
+  });
+
+  test('when one group cannot start, those that could are stopped', async () => {
     let stops = 0;
     const half = (transport: Transport): Transport => ({
       ...transport,
@@ -626,7 +747,6 @@ describe('a bus that is used out of turn', () => {
     bus.handle(CHANGED, { id: 'a', group: 'slow' }, () => {});
     bus.handle(ARCHIVED, { id: 'b', group: 'refused' }, () => {});
     expect(await during(failure(bus.start()))).toMatchObject({ code: 'BUS_TRANSPORT_REFUSED' });
-    await during(bus.stop());
     expect(stops).toBe(1);
     await during(bus.close());
   });

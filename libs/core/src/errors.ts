@@ -53,7 +53,11 @@ export const BUS_ERRORS = {
     meaning: 'The broker or the log does not answer. `details.outcome` of a send says `not-stored` or `unknown`.',
   },
   BUS_REGISTRY_UNAVAILABLE: { actor: 'operator', retryable: true, meaning: 'The schema registry does not answer.' },
-  BUS_BUFFER_FULL: { actor: 'operator', retryable: true, meaning: 'The send buffer stayed full until the deadline.' },
+  BUS_BUFFER_FULL: {
+    actor: 'operator',
+    retryable: true,
+    meaning: 'The send buffer stayed full until the deadline, or as much again waits already.',
+  },
   BUS_FULL: { actor: 'operator', retryable: true, meaning: 'The log or its disk is full.' },
   BUS_BUSY: {
     actor: 'operator',

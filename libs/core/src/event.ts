@@ -6,6 +6,7 @@ import { BusError } from './errors.js';
 import {
   avroFields,
   checkFields,
+  copyFields,
   type AvroField,
   type AvroSchema,
   type Fields,
@@ -25,6 +26,8 @@ export interface EventDefinition<Out = any, In = any> {
   readonly reader: AvroRecord;
   /** Everything that is wrong with data to be sent; empty when it is right. */
   readonly validate: (data: unknown) => readonly Issue[];
+  /** A copy of right data: plain, and nothing of it is shared. */
+  readonly copy: (data: any) => unknown;
   /** The key found along a dotted path. Throws `BUS_CONFIG_INVALID` when the schema has no such scalar. */
   readonly key: (path: string) => EventKey;
   readonly '~standard': {
@@ -86,6 +89,7 @@ export function defineEvent<const F extends Fields>(
     avro,
     reader: cloudEvent(type, avroFields(data, 'reader')),
     validate,
+    copy: copyFields(data),
     key: (path: string) => keyAt(type, avroFields(data, 'avro'), path),
     '~standard': {
       version: 1 as const,

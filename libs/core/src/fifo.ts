@@ -19,6 +19,11 @@ export class Fifo<T> {
     this.#head = 0;
   }
 
+  /** From the first to the last, as they are now. */
+  items(): T[] {
+    return this.#items.slice(this.#head) as T[];
+  }
+
   peek(): T | undefined {
     return this.#items[this.#head];
   }

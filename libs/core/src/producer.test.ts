@@ -1,7 +1,16 @@
 import { jsonCodec } from '@event-bus/testing';
-import { describe, expect, test } from 'vitest';
-import { ARCHIVED, CHANGED, courseKey, world } from './world.test.fixture.js';
-import { exponential, type Codec, type StoredRecord } from './index.js';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { ARCHIVED, CHANGED, courseKey, world, type WorldOptions } from './world.test.fixture.js';
+import {
+  BusError,
+  defineEvent,
+  exponential,
+  signals,
+  type Codec,
+  type SendFailedFact,
+  type StoredRecord,
+  type Transport,
+} from './index.js';
 
 const event = (n: number, revision = 1) => ({ course_key: courseKey(n), revision });
 const dataOf = (record: StoredRecord) => JSON.parse(Buffer.from(record.value!).toString()) as { revision: number };
@@ -58,6 +67,106 @@ describe('what is stored', () => {
     await during(Promise.all([bus.send(CHANGED, event(1, 1)), bus.send(CHANGED, event(1, 2))]));
     await until(() => stored('courses').length === 3);
     expect(stored('courses').map((record) => dataOf(record).revision)).toEqual([1, 2, 3]);
+  });
+});
+
+describe('before the bus is open', () => {
+  /** Opens when told to. */
+  function closed(options: WorldOptions = {}) {
+    let open = () => {};
+    const opened = new Promise<void>((resolve) => (open = resolve));
+    const wrap = (transport: Transport): Transport => ({
+      ...transport,
+      open: () => opened.then(() => transport.open()),
+    });
+    return { ...world({ ...options, wrap }), open };
+  }
+
+  test('a send takes the data as it is, and waits in its order', async () => {
+    const { bus, open, during, clock, stored } = closed();
+    const data = event(1, 1);
+    const sends = [bus.send(CHANGED, data), bus.send(CHANGED, event(1, 2))];
+    data.revision = 99;
+    await clock.advance(100);
+    open();
+    await during(Promise.all([...sends, bus.send(CHANGED, event(1, 3))]));
+    expect(stored('courses').map((record) => dataOf(record).revision)).toEqual([1, 2, 3]);
+  });
+
+  test('a wrong event is refused at once, and so is one without a route', async () => {
+    const { bus, failure } = closed();
+    const wrong = failure(bus.send(CHANGED, { course_key: 'none' } as never));
+    expect(await wrong).toMatchObject({ code: 'BUS_EVENT_INVALID', details: { outcome: 'not-stored' } });
+    const stray = defineEvent({ type: 'org.example.stray.v1', data: {} });
+    expect(await failure(bus.send(stray, {}))).toMatchObject({ code: 'BUS_EVENT_TYPE_UNKNOWN' });
+  });
+
+  test('deadlines and signals count, and nothing of what was given up is stored', async () => {
+    const { bus, open, during, clock, failure, stored } = closed();
+    const { signal, abort } = bound(new AbortController());
+    const late = failure(bus.send(CHANGED, event(1), { deadlineMs: 1_000 }));
+    const aborted = failure(bus.send(CHANGED, event(2), { signal }));
+    abort();
+    expect(await aborted).toMatchObject({ code: 'BUS_INTERRUPTED', details: { outcome: 'not-stored' } });
+    expect(await during(late)).toMatchObject({ code: 'BUS_BUFFER_FULL', details: { outcome: 'not-stored' } });
+    open();
+    await clock.advance(1_000);
+    expect(stored('courses')).toEqual([]);
+  });
+
+  test('the buffer is bounded in records and in bytes', async () => {
+    const few = closed({ buffer: { records: 10 } });
+    const sends = Array.from({ length: 11 }, (_, n) => few.failure(few.bus.send(CHANGED, event(n))));
+    expect(await sends[10]).toMatchObject({ code: 'BUS_BUFFER_FULL' });
+    expect(few.bus.status().buffered.records).toBe(10);
+
+    const small = closed({ buffer: { bytes: 100_000 } });
+    const note = 'x'.repeat(60_000);
+    const large = [1, 2, 3].map((n) => small.failure(small.bus.send(CHANGED, { ...event(n), note })));
+    expect(await large[2]).toMatchObject({ code: 'BUS_BUFFER_FULL' });
+    expect(small.bus.status().buffered.bytes).toBeGreaterThan(120_000);
+  });
+
+  test('an opening that fails refuses what waits for it, and the next send tries again', async () => {
+    let tries = 0;
+    const wrap = (transport: Transport): Transport => ({
+      ...transport,
+      async open() {
+        if (tries++ === 0) throw new BusError('BUS_TRANSPORT_UNAVAILABLE', 'away');
+        await transport.open();
+      },
+    });
+    const { bus, during, failure } = world({ wrap });
+    const refused = await failure(bus.send(CHANGED, event(1)));
+    expect(refused).toMatchObject({ code: 'BUS_TRANSPORT_UNAVAILABLE', details: { outcome: 'not-stored' } });
+    expect((await during(bus.send(CHANGED, event(1)))).records).toHaveLength(1);
+  });
+});
+
+describe('while a schema is fetched', () => {
+  const slow = (arrived: Promise<void>) => (): Codec => {
+    const json = jsonCodec();
+    let isThere = false;
+    void arrived.then(() => (isThere = true));
+    const encode: Codec['encode'] = (...args) =>
+      isThere ? json.encode(...args) : arrived.then(() => json.encode(...args));
+    return { ...json, encode };
+  };
+
+  test('what is to be stored is the data as it was, and counts as what it takes', async () => {
+    let arrive = () => {};
+    const { bus, during, stored } = world({
+      broker: { codec: slow(new Promise((resolve) => (arrive = resolve))) },
+    });
+    await during(bus.open());
+    const data = { ...event(1, 1), note: 'x'.repeat(10_000) };
+    const sent = bus.send(CHANGED, data);
+    data.revision = 99;
+    expect(bus.status().buffered.bytes).toBeGreaterThan(10_000);
+    arrive();
+    await during(sent);
+    expect(dataOf(stored('courses')[0]!).revision).toBe(1);
+    expect(bus.status().buffered).toEqual({ records: 0, bytes: 0 });
   });
 });
 
@@ -159,6 +268,43 @@ describe('a line', () => {
 });
 
 describe('the buffer', () => {
+  test('has room for a large record in the end, however many small ones of other topics come', async () => {
+    const { bus, broker, clock, during } = world({
+      buffer: { bytes: 20_000 },
+      routes: {
+        [CHANGED.type]: { large: { keyField: 'course_key' } },
+        [ARCHIVED.type]: { small: { keyField: 'course_key' } },
+      },
+    });
+    Object.assign(broker.faults, { latencyMs: () => 1 });
+    await during(bus.open());
+    let isOver = false;
+    const small = async () => {
+      const pause = () => new Promise<void>((resolve) => clock.timer(1, resolve));
+      while (!isOver) await bus.send(ARCHIVED, { course_key: courseKey(1) }).catch(pause);
+    };
+    const busy = Promise.all(Array.from({ length: 40 }, small));
+    await clock.advance(50);
+    const large = bus.send(CHANGED, { ...event(1), note: 'x'.repeat(15_000) }, { deadlineMs: 1_000 });
+    expect((await during(large.finally(() => (isOver = true)))).records).toHaveLength(1);
+    await during(busy);
+  });
+
+  test('is not fooled by a transport that settles twice', async () => {
+    const twice = (transport: Transport): Transport => ({
+      ...transport,
+      publishOne(topic, record, deadlineMs, settle) {
+        transport.publish(topic, [record], { deadlineMs }).then(
+          ([outcome]) => (settle(outcome!), settle(outcome!)),
+          (error) => settle({ status: 'not-stored', error }),
+        );
+      },
+    });
+    const { bus, during } = world({ wrap: twice });
+    await during(Promise.all([1, 2, 3].map((n) => bus.send(CHANGED, event(n)))));
+    expect(bus.status().buffered).toEqual({ records: 0, bytes: 0 });
+  });
+
   test('is bounded in bytes too, for what is handed over and for what waits', async () => {
     const { bus, during, transport, failure } = world({ buffer: { bytes: 3_000 } });
     await during(bus.open());
@@ -239,6 +385,25 @@ describe('giving up', () => {
   });
 });
 
+describe('several routes', () => {
+  const routes = { [CHANGED.type]: { courses: { keyField: 'course_key' }, audit: {} } };
+
+  test('when one record may be stored the outcome is unknown, whatever came of the others', async () => {
+    const { bus, broker, during, failure } = world({ routes, events: [CHANGED], sendDeadlineMs: 2_000 });
+    await during(bus.open());
+    Object.assign(broker.faults, {
+      publish: ({ topic }: { topic: string }) => (topic === 'courses' ? 'refused' : 'unanswered'),
+    });
+    expect(await during(failure(bus.send(CHANGED, event(1))))).toMatchObject({ details: { outcome: 'unknown' } });
+  });
+
+  test('a toggle that answers a promise is refused: it would always be on', async () => {
+    const enabled = (async () => false) as never;
+    const { bus, failure } = world({ routes: { [CHANGED.type]: { courses: { enabled } } }, events: [CHANGED] });
+    expect(await failure(bus.send(CHANGED, event(1)))).toMatchObject({ code: 'BUS_CONFIG_INVALID' });
+  });
+});
+
 describe('what a sender may say', () => {
   test.each([
     ['a deadline that is no number', { deadlineMs: NaN }],
@@ -261,6 +426,14 @@ describe('what a sender may say', () => {
     expect(await failure(bus.send(CHANGED, event(1), options))).toMatchObject({ code });
     expect(stored('courses')).toEqual([]);
     expect(told).toBe(0);
+  });
+
+  test('a refused send is heard as one that failed', async () => {
+    const { bus, failure } = world();
+    const failures: SendFailedFact[] = [];
+    onTestFinished(signals.sendFailed.subscribe((fact) => failures.push(fact)));
+    const error = await failure(bus.send(CHANGED, { course_key: 'none' } as never));
+    expect(failures).toEqual([expect.objectContaining({ eventType: CHANGED.type, event: undefined, error })]);
   });
 
   test('the time of a row keeps its microseconds and is written in UTC', async () => {

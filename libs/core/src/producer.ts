@@ -6,9 +6,11 @@
  *                                                └ local receivers
  *
  * Nothing is swallowed: the promise resolves when every record is safe, or rejects with a typed error. It never stays pending: the
- * deadline ends it, and `details.outcome` says whether the record is `not-stored` or `unknown`.
- * Bounds: records and bytes handed to the transport and not settled; as many again may wait for room.
+ * deadline ends it, and `details.outcome` says `not-stored`, or `unknown` when a record may be stored. What is sent before the bus is
+ * open waits in its line, as a copy.
+ * Bounds: records and bytes handed to the transport and not settled; as many again may wait for room, a schema or the opening.
  */
+import { serialize } from 'node:v8';
 import type { Clock } from './clock.js';
 import { DEAD_LETTER_BYTES } from './dead-letter.js';
 import { currentDelivery } from './delivery.js';
@@ -47,7 +49,8 @@ export interface ProducerSetup {
   readonly newId: () => string;
   readonly sourceHost: string;
   readonly sourceLib: string;
-  readonly routesOf: (type: string) => readonly Route[] | undefined;
+  /** Throws `BUS_CONFIG_INVALID` for routes that are wrong. */
+  readonly routesOf: (definition: EventDefinition) => readonly Route[] | undefined;
   readonly receivers: LocalReceivers;
   readonly buffer: { readonly records: number; readonly bytes: number };
   readonly sendDeadlineMs: number;
@@ -61,7 +64,10 @@ export class Producer {
   #waitingBytes = 0;
   #records = 0;
   #bytes = 0;
+  #isOpen = false;
   #isClosed = false;
+  /** The line whose first record waits for room: until it has had its turn nobody takes any. */
+  #starved: Line | undefined;
   #time = { ms: NaN, text: '' };
   #timeout: { readonly at: number; readonly cancel: () => void } | undefined;
   #flushed: (() => void)[] = [];
@@ -78,22 +84,33 @@ export class Producer {
   /** Everything up to the place in line happens before this returns: the order of calls is the order of records. */
   send(definition: EventDefinition, data: unknown, options: SendOptions = NO_OPTIONS): Promise<Sent> {
     return new Promise((resolve, reject) => {
-      const startedAt = this.setup.clock.monotonic();
-      const routes = this.#routes(definition);
-      const envelope = this.#envelope(definition, data, options);
-      const headers = headersOf(options.headers);
-      checkDeadline(options.deadlineMs);
-      const sending = new Sending(envelope.metadata, startedAt, resolve, reject);
-      for (const route of routes) this.#publish(sending, { definition, envelope, route, headers }, options);
+      const sending = this.#begin(definition, data, options, resolve, reject);
+      if (sending === undefined) return;
       // After the event has its place in line: what a receiver sends in answer comes behind it, and what it changes is not sent.
-      this.setup.receivers.tell(data, envelope.metadata);
+      this.setup.receivers.tell(data, sending.event);
       this.#done(sending);
     });
   }
 
+  /** The transport is open: what was sent before goes out, in order. */
+  open(): void {
+    this.#isOpen = true;
+    for (const line of this.#lines.values()) {
+      for (const pending of line.waiting.items()) {
+        if (this.#unsettled.has(pending)) this.#encode(line, pending, pending.kept!);
+      }
+    }
+    this.#advanceAll();
+  }
+
+  /** The transport could not be opened: what waits for that ends. */
+  refuse(error: unknown): void {
+    for (const pending of this.#unsettled) this.#reject(pending, error);
+  }
+
   /** Resolves when everything sent so far is settled. */
   flush(): Promise<void> {
-    if (this.buffered.records === 0) return Promise.resolve();
+    if (this.#unsettled.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.#flushed.push(resolve));
   }
 
@@ -104,9 +121,34 @@ export class Producer {
     this.#timeout?.cancel();
   }
 
+  /** Puts an event in line; `undefined` when it was refused. */
+  #begin(
+    definition: EventDefinition,
+    data: unknown,
+    options: SendOptions,
+    resolve: (sent: Sent) => void,
+    reject: (error: unknown) => void,
+  ): Sending | undefined {
+    const startedAt = this.setup.clock.monotonic();
+    try {
+      const routes = this.#routes(definition);
+      const envelope = this.#envelope(definition, data, options);
+      const headers = headersOf(options.headers);
+      checkDeadline(options.deadlineMs);
+      const sending = new Sending(envelope.metadata, startedAt, resolve, reject);
+      for (const route of routes) this.#publish(sending, { definition, envelope, route, headers }, options);
+      return sending;
+    } catch (thrown) {
+      const error = withOutcome(thrown, 'not-stored');
+      this.#sayFailed(definition.type, undefined, error);
+      reject(error);
+      return undefined;
+    }
+  }
+
   #routes(definition: EventDefinition): readonly Route[] {
     if (this.#isClosed) throw new BusError('BUS_CLOSED', `Event ${definition.type} was not sent: the bus is closed.`);
-    const routes = this.setup.routesOf(definition.type);
+    const routes = this.setup.routesOf(definition);
     // All before the first record: a toggle that throws must not leave half of an event on its way.
     if (routes !== undefined) return routes.filter(isOn);
     throw new BusError(
@@ -168,49 +210,80 @@ export class Producer {
   #join(pending: Pending, event: Outgoing): void {
     const { topic } = pending;
     let line = this.#lines.get(topic);
-    if (line === undefined) this.#lines.set(topic, (line = { waiting: new Fifo(), abandoned: 0 }));
+    if (line === undefined) this.#lines.set(topic, (line = { topic, waiting: new Fifo(), abandoned: 0 }));
     line.waiting.push(pending);
     this.#waiting++;
-    this.#encode(line, pending, event);
+    if (this.#isOpen) this.#encode(line, pending, event);
+    else this.#keep(pending, event);
     this.#advance(line);
   }
 
   #advanceAll(): void {
+    const starved = this.#starved;
+    this.#starved = undefined;
     if (this.#waiting === 0) return;
-    for (const [topic, line] of this.#lines) {
-      if (!this.#advance(line) || line.waiting.size === 0) continue;
-      // Whoever got room goes to the back: one busy topic must not starve the others.
-      this.#lines.delete(topic);
-      this.#lines.set(topic, line);
+    if (starved !== undefined) this.#serve(starved, 1);
+    for (const line of this.#lines.values()) {
+      if (this.#starved !== undefined) return;
+      this.#serve(line, Infinity);
     }
+  }
+
+  /** Whoever got room goes to the back: one busy topic must not starve the others. */
+  #serve(line: Line, most: number): void {
+    if (!this.#advance(line, most) || this.#lines.size === 1) return;
+    this.#lines.delete(line.topic);
+    this.#lines.set(line.topic, line);
   }
 
   /** Hands over from the front of a line, as far as it goes now. Nothing overtakes: a line waits while its head's schema is fetched. */
-  #advance(line: Line): boolean {
-    let isMoved = false;
-    for (let head = line.waiting.peek(); head !== undefined; head = line.waiting.peek()) {
+  #advance(line: Line, most = Infinity): boolean {
+    // A large record needs more room than one small one leaves: while it waits for that, nobody takes any.
+    if (this.#starved !== undefined) return false;
+    let moved = 0;
+    for (let head = line.waiting.peek(); head !== undefined && moved < most; head = line.waiting.peek()) {
       const isLive = this.#unsettled.has(head);
-      if (isLive && (head.record === undefined || !this.#hasRoom(head.bytes))) break;
+      if (isLive && head.record === undefined) break;
+      if (isLive && !this.#hasRoom(head.bytes)) {
+        this.#starved = line;
+        break;
+      }
       line.waiting.shift();
       if (isLive) this.#hand(head, head.record!);
       else line.abandoned--;
-      isMoved ||= isLive;
+      if (isLive) moved++;
     }
-    return isMoved;
+    return moved > 0;
   }
 
   /** At once and not at the head of the line: what is stored is the data as it was when `send` was called. */
-  #encode(line: Line, pending: Pending, { definition, envelope, route, headers }: Outgoing): void {
+  #encode(line: Line, pending: Pending, event: Outgoing): void {
+    const { definition, envelope, route, headers } = event;
     try {
       const record = this.setup.transport.codec.encode(definition, envelope, route, headers);
       if (!(record instanceof Promise)) return this.#encoded(pending, record);
+      // What is stored is the data as it was, whatever its owner does to it while the schema is fetched: encoded again, from a copy.
+      const kept = pending.kept ?? this.#keep(pending, event);
       record
-        .then((one) => this.#encoded(pending, one))
+        .then((one) => (event === kept ? this.#encoded(pending, one) : this.#encode(line, pending, kept)))
         .catch((error: unknown) => this.#reject(pending, error))
         .finally(() => this.#advance(line));
     } catch (error) {
       this.#reject(pending, error);
     }
+  }
+
+  /** Nobody can say yet how long its record will be: what its data take is counted meanwhile. */
+  #keep(pending: Pending, event: Outgoing): Outgoing {
+    const data = event.definition.copy(event.envelope.data);
+    pending.kept = { ...event, envelope: { ...event.envelope, data } };
+    this.#weigh(pending, serialize(data).length);
+    return pending.kept;
+  }
+
+  #weigh(pending: Pending, bytes: number): void {
+    this.#waitingBytes += bytes - pending.bytes;
+    pending.bytes = bytes;
   }
 
   #encoded(pending: Pending, record: BusRecord): void {
@@ -219,8 +292,8 @@ export class Producer {
     const maxRecordBytes = this.setup.transport.capabilities.maxRecordBytes - DEAD_LETTER_BYTES;
     if (!this.#unsettled.has(pending)) return;
     pending.record = record;
-    pending.bytes = bytes;
-    this.#waitingBytes += bytes;
+    pending.kept = undefined;
+    this.#weigh(pending, bytes);
     if (bytes <= maxRecordBytes) return;
     const { type } = pending.sending.event;
     const text = `Event ${type} was not sent: its record has ${bytes} bytes, the limit is ${maxRecordBytes}. Send a reference instead of the content.`;
@@ -256,12 +329,14 @@ export class Producer {
   }
 
   #settle(pending: Pending, outcome: PublishOutcome): void {
+    // A transport that settles twice must not make room that is not there.
+    if (pending.isBack) return;
+    pending.isBack = true;
     this.#records--;
     this.#bytes -= pending.bytes;
     if (outcome.status === 'stored') this.#resolve(pending, outcome.partition, outcome.offset);
     else this.#reject(pending, refusal(outcome));
     this.#advanceAll();
-    this.#sayFlushed();
   }
 
   #resolve(pending: Pending, partition: number, offset: string): void {
@@ -269,13 +344,15 @@ export class Producer {
     pending.release?.();
     pending.place = { topic: pending.topic, partition, offset };
     this.#done(pending.sending);
+    this.#sayFlushed();
   }
 
   #reject(pending: Pending, error: unknown): void {
     if (!this.#unsettled.delete(pending)) return;
     pending.release?.();
-    this.#fail(pending, error);
+    this.#fail(pending, pending.isHanded ? error : withOutcome(error, 'not-stored'));
     if (!pending.isHanded) this.#abandon(pending);
+    this.#sayFlushed();
   }
 
   #fail(pending: Pending, error: unknown): void {
@@ -292,7 +369,6 @@ export class Producer {
       line.waiting.remove((one) => !this.#unsettled.has(one));
       line.abandoned = 0;
     }
-    this.#sayFlushed();
   }
 
   // One timer for all sends, at the earliest deadline: a timer for each would cost more than the send.
@@ -323,7 +399,7 @@ export class Producer {
   }
 
   #sayFlushed(): void {
-    if (this.#flushed.length === 0 || this.buffered.records > 0) return;
+    if (this.#flushed.length === 0 || this.#unsettled.size > 0) return;
     for (const resolve of this.#flushed.splice(0)) resolve();
   }
 
@@ -338,7 +414,7 @@ export class Producer {
     if (--sending.open > 0) return;
     const { event, records, startedAt } = sending;
     const { identity, clock } = this.setup;
-    const failure = records.find((one) => one.failure !== undefined)?.failure;
+    const failure = worst(records.flatMap((one) => one.failure ?? []));
     if (failure === undefined) {
       const places = records.map((one) => one.place!);
       if (signals.published.isHeard)
@@ -347,8 +423,12 @@ export class Producer {
     }
     const stored = records.flatMap((one) => one.place ?? []);
     const error = stored.length === 0 ? failure.error : partly(failure.error, stored);
-    if (signals.sendFailed.isHeard) signals.sendFailed.publish({ ...identity, event, error });
+    this.#sayFailed(event.type, event, error);
     sending.reject(error);
+  }
+
+  #sayFailed(eventType: string, event: EventMetadata | undefined, error: unknown): void {
+    if (signals.sendFailed.isHeard) signals.sendFailed.publish({ ...this.setup.identity, eventType, event, error });
   }
 }
 
@@ -378,8 +458,13 @@ class Sending {
 /** One record of a send. */
 class Pending {
   record: BusRecord | undefined;
+  /** Of its record, or, before there is one, of its data. */
   bytes = 0;
+  /** What is to be encoded once that is possible. */
+  kept: Outgoing | undefined;
   isHanded = false;
+  /** The transport has settled it. */
+  isBack = false;
   release: (() => void) | undefined;
   place: Place | undefined;
   failure: { readonly error: unknown } | undefined;
@@ -392,18 +477,21 @@ class Pending {
   ) {}
 }
 
-/** The sends of one topic that are not handed to the transport yet. */
 function isOn(route: Route): boolean {
   try {
-    return route.isEnabled();
+    const answer: unknown = route.isEnabled();
+    if (typeof answer === 'boolean') return answer;
+    throw new TypeError(`It answered ${answer instanceof Promise ? 'a promise' : `a ${typeof answer}`}.`);
   } catch (cause) {
     const { topic } = route;
-    const text = `Nothing was sent: the function "enabled" of the route to "${topic}" threw. Let it answer true or false.`;
-    throw new BusError('BUS_CONFIG_INVALID', text, { details: { topic, outcome: 'not-stored' }, cause });
+    const text = `Nothing was sent: the function "enabled" of the route to "${topic}" did not answer true or false.`;
+    throw new BusError('BUS_CONFIG_INVALID', text, { details: { topic }, cause });
   }
 }
 
+/** The sends of one topic that are not handed to the transport yet. */
 interface Line {
+  readonly topic: string;
   readonly waiting: Fifo<Pending>;
   /** Of those, the ones whose send has ended already. */
   abandoned: number;
@@ -463,19 +551,22 @@ function partly(error: unknown, stored: readonly Place[]): unknown {
   return new BusError(code, message, { cause: cause ?? error, details: { ...details, stored } });
 }
 
+/** What the sender has to know of several failures: that one of the records may be stored, if so. */
+function worst(failures: readonly { readonly error: unknown }[]): { readonly error: unknown } | undefined {
+  return failures.find(({ error }) => isBusError(error) && error.details['outcome'] === 'unknown') ?? failures[0];
+}
+
 /** The error of a transport, with the outcome where the sender can read it. */
-function refusal(outcome: Exclude<PublishOutcome, { status: 'stored' }>): unknown {
-  const { error, status } = outcome;
-  if (!isBusError(error))
-    return new BusError('BUS_TRANSPORT_UNAVAILABLE', `The transport failed: ${error.message}`, {
-      cause: error,
-      details: { outcome: status },
-    });
-  if (error.details['outcome'] !== undefined) return error;
-  return new BusError(error.code, error.message, {
-    cause: error.cause ?? error,
-    details: { ...error.details, outcome: status },
-  });
+function refusal({ error, status }: Exclude<PublishOutcome, { status: 'stored' }>): unknown {
+  if (isBusError(error)) return withOutcome(error, status);
+  const text = `The transport failed: ${error.message}`;
+  return new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { cause: error, details: { outcome: status } });
+}
+
+function withOutcome(error: unknown, outcome: 'not-stored' | 'unknown'): unknown {
+  if (!isBusError(error) || error.details['outcome'] !== undefined) return error;
+  const { code, message, details, cause } = error;
+  return new BusError(code, message, { cause: cause ?? error, details: { ...details, outcome } });
 }
 
 function interrupted(outcome: 'not-stored' | 'unknown'): BusError {

@@ -17,7 +17,10 @@ export const schema = {
     reader: { type: 'long', bigint: true },
   }),
   double: (): Schema<number> => scalar('double', 'a number', (value) => typeof value === 'number'),
-  bytes: (): Schema<Buffer> => scalar('bytes', 'a Buffer', (value) => Buffer.isBuffer(value)),
+  bytes: (): Schema<Buffer> => ({
+    ...scalar<Buffer>('bytes', 'a Buffer', (value) => Buffer.isBuffer(value)),
+    copy: (value: Buffer) => Buffer.from(value),
+  }),
   /** ISO 8601 with an offset or `Z`, kept as written: no precision is lost on the way. */
   dateTime: (): Schema<string> =>
     scalar(
@@ -48,6 +51,7 @@ export const schema = {
       if (!Array.isArray(value)) return refuse(issues, path, 'a list', value);
       for (let i = 0; i < value.length; i++) below(path, i, items, value[i], issues);
     },
+    copy: (list: readonly unknown[]) => list.map(items.copy),
   }),
 
   map: <Out, In>(values: Schema<Out, In>): Schema<Readonly<Record<string, Out>>, Readonly<Record<string, In>>> => ({
@@ -60,6 +64,7 @@ export const schema = {
         below(path, key, values, value[key], issues);
       }
     },
+    copy: (map: object) => Object.fromEntries(Object.entries(map).map(([key, value]) => [key, values.copy(value)])),
   }),
 
   /** A record is written out at its first place in an event and by its name after that. Two different records of one name are refused by `defineEvent`. */
@@ -67,6 +72,7 @@ export const schema = {
     avro: { type: 'record', name, fields: avroFields(fields, 'avro') },
     reader: { type: 'record', name, fields: avroFields(fields, 'reader') },
     check: checkFields(fields),
+    copy: copyFields(fields),
   }),
 
   /** May be left out or null when sent; is null when it was. */
@@ -77,6 +83,7 @@ export const schema = {
     check(value, path, issues) {
       if (value !== null && value !== undefined) inner.check(value, path, issues);
     },
+    copy: (value: unknown) => (value === null || value === undefined ? value : inner.copy(value)),
   }),
 } as const;
 
@@ -88,6 +95,8 @@ export interface Schema<Out = unknown, In = Out> {
   readonly reader: AvroSchema;
   /** Adds an issue for each thing that is wrong with a value that is to be sent. */
   readonly check: (value: unknown, path: MutablePath, issues: Issue[]) => void;
+  /** A copy of a right value: plain, and nothing of it is shared. */
+  readonly copy: (value: any) => unknown;
   /** Types only; never there at run time. */
   readonly '~types'?: { readonly out: Out; readonly in: In };
 }
@@ -144,6 +153,12 @@ export function checkFields(fields: Fields): Schema['check'] {
   };
 }
 
+export function copyFields(fields: Fields): Schema['copy'] {
+  const entries = Object.entries(fields);
+  return (value: Record<string, unknown>) =>
+    Object.fromEntries(entries.map(([name, field]) => [name, field.copy(value[name])]));
+}
+
 function scalar<T>(avro: string, expected: string, isValid: (value: unknown) => boolean): Schema<T> {
   return {
     avro,
@@ -151,6 +166,7 @@ function scalar<T>(avro: string, expected: string, isValid: (value: unknown) => 
     check(value, path, issues) {
       if (!isValid(value)) refuse(issues, path, expected, value);
     },
+    copy: (value: T) => value,
   };
 }
 
