@@ -192,7 +192,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'deadlines are measured on the wall clock',
     edits: [
-      { file: 'delivery.ts', find: 'this.startedAt = clock.monotonic();', replace: 'this.startedAt = clock.now();' },
+      { file: 'lanes.ts', find: 'this.#offer(lane, now);', replace: 'this.#offer(lane, clock.now());' },
       {
         file: 'lanes.ts',
         find: 'const now = this.setup.clock.monotonic();',
@@ -257,6 +257,84 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "return withOutcome(error, 'not-stored');",
       },
     ],
+  },
+  {
+    name: 'a handler begins in a partition that may be that of somebody else',
+    edits: [{ file: 'lanes.ts', find: 'if (!holds()) return', replace: 'if (false) return' }],
+  },
+  {
+    name: 'a handler begins in a partition that is leaving',
+    edits: [
+      {
+        file: 'lanes.ts',
+        find: "if (head === undefined || lane.assignment.state !== 'held') return;",
+        replace: "if (head === undefined || lane.assignment.state === 'gone') return;",
+      },
+      { file: 'lanes.ts', find: 'this.#feeds.remove(isLeaving);', replace: 'void isLeaving;' },
+    ],
+  },
+  {
+    name: 'what is in hand has no bound',
+    edits: [
+      {
+        file: 'room.ts',
+        find: 'return this.#records < records && this.#bytes < bytes && tracker.ahead < MAX_AHEAD;',
+        replace: 'void [records, bytes, tracker];\n    return true;',
+      },
+    ],
+  },
+  {
+    name: 'any number of handlers runs at once',
+    edits: [
+      { file: 'feeds.ts', find: 'if (this.#running >= this.concurrency) return undefined;', replace: '' },
+      { file: 'feeds.ts', find: ' || feed.running >= this.#share(feed)) continue;', replace: ') continue;' },
+    ],
+  },
+  {
+    name: 'records without a key run alone',
+    edits: [
+      {
+        file: 'lanes.ts',
+        find: 'if (key === null) return `${handler.id}\\n`;',
+        replace: 'if (key === null) return `${handler.id}\\n${record.offset}`;',
+      },
+    ],
+  },
+  {
+    name: 'commits overtake each other',
+    edits: [
+      {
+        file: 'consumer.ts',
+        find: 'this.#committing = this.#committing.then(() => this.#commitNow(assignments));',
+        replace: 'this.#committing = this.#commitNow(assignments);',
+      },
+    ],
+  },
+  {
+    name: 'a record that waits for its schema is overtaken',
+    edits: [
+      {
+        file: 'consumer.ts',
+        find: 'delivery.isWaiting = true;\n      this.#lanes.add(assignment, work, delivery);',
+        replace: 'void delivery;',
+      },
+      {
+        file: 'consumer.ts',
+        find: 'this.#lanes.read(assignment, deliveries);',
+        replace: `{
+          for (const delivery of deliveries) this.#lanes.add(assignment, work, delivery);
+          this.#lanes.pump();
+        }`,
+      },
+    ],
+  },
+  {
+    name: 'a handler begins after its attempt is over',
+    edits: [{ file: 'delivery.ts', find: 'attempt.isOver ? undefined : ', replace: '' }],
+  },
+  {
+    name: 'a record that nobody can read holds up its key',
+    edits: [{ file: 'consumer.ts', find: 'this.#lanes.remove(assignment, deliveries);', replace: '' }],
   },
 ];
 

@@ -5,6 +5,7 @@
  */
 import {
   checkHistory,
+  jsonCodec,
   seededRandom,
   simulatedBroker,
   virtualClock,
@@ -15,7 +16,17 @@ import {
   type Verdict,
   type VirtualProcess,
 } from '@event-bus/testing';
-import type { Bus, DeliveryContext, Random, Receiver, StoredRecord, Transport } from '@event-bus/core';
+import type {
+  Bus,
+  Clock,
+  Codec,
+  DeliveryContext,
+  Random,
+  Receiver,
+  StoredRecord,
+  TopicPartition,
+  Transport,
+} from '@event-bus/core';
 
 export type Core = typeof import('@event-bus/core');
 
@@ -39,13 +50,29 @@ export const STATES = [
   'send without an answer',
   'record stored twice',
   'buffer full',
+  'record waiting for its schema',
+  'record waiting for a registry that is away',
+  'send waiting for its schema',
+  'in hand up to the bound',
+  'running up to the bound',
+  'event without a key',
 ] as const;
 
 export type State = (typeof STATES)[number];
 
+/** What the history alone does not tell. */
+export interface Observation {
+  /**
+   * `overfull`: more in hand, or running, than the options allow. `usurped`: an attempt began in a partition that belongs to somebody else,
+   * or is leaving. `crowded`: two commits of one group under way at once. `belated`: a handler began after its attempt was over.
+   */
+  readonly verdict: 'overfull' | 'usurped' | 'crowded' | 'belated';
+  readonly text: string;
+}
+
 export interface Simulation {
   readonly seed: number;
-  readonly verdicts: readonly Verdict[];
+  readonly verdicts: readonly (Verdict | Observation)[];
   readonly reached: ReadonlySet<State>;
   readonly history: readonly HistoryLine[];
   readonly steps: number;
@@ -66,8 +93,9 @@ export async function simulate(seed: number, core: Core): Promise<Simulation> {
   world.end();
   if (failure !== undefined) throw failure;
   if (!isOver) throw new Error(`The world of seed ${seed} did not end within ${world.clock.steps} steps.`);
-  const { history, reached, limits } = world;
-  return { seed, verdicts: checkHistory(history, limits), reached, history, steps: world.clock.steps };
+  const { history, reached, limits, observations } = world;
+  const verdicts = [...observations, ...checkHistory(history, limits)];
+  return { seed, verdicts, reached, history, steps: world.clock.steps };
 }
 
 // A world takes a thousand or so; one that turns on the spot must not hang the run.
@@ -113,6 +141,9 @@ function makeWorld(seed: number, core: Core) {
     holes: happens(0.3) ? 0.2 : 0,
     failures: oneOf([0, 0.1, 0.4]),
     hasSearch: happens(0.3),
+    schemaMs: happens(0.3) ? 200 : 0,
+    hasKeyless: happens(0.5),
+    poison: oneOf([0, 0.1, 0.5]),
     concurrency: between(1, 6),
     inFlight: oneOf([3, 10, 2_000]),
     commitIntervalMs: oneOf([50, 300, 1_000]),
@@ -135,6 +166,16 @@ function makeWorld(seed: number, core: Core) {
     type: 'org.openedx.simulation.course.viewed.v1',
     data: { course_key: core.schema.string() },
   });
+  /** Events without a key. In a world of one partition they are all in one order. */
+  const NOTICE = core.defineEvent({
+    type: 'org.openedx.simulation.notice.published.v1',
+    data: {
+      course_key: core.schema.string(),
+      producer: core.schema.string(),
+      seq: core.schema.long(),
+      note: core.schema.string(),
+    },
+  });
   type Data = { course_key: string; producer: string; seq: number; note: string };
 
   const handlers = [
@@ -145,6 +186,7 @@ function makeWorld(seed: number, core: Core) {
   const groups = [...new Set(handlers.map(({ group }) => group))];
 
   const brokerRandom = chance(2);
+  let isRegistryAway = false;
   const broker = simulatedBroker({
     clock,
     random: brokerRandom,
@@ -153,16 +195,20 @@ function makeWorld(seed: number, core: Core) {
     sessionTimeoutMs: shape.sessionTimeoutMs,
     batchRecords: shape.batchRecords,
     hole: () => (brokerRandom() < shape.holes ? 1 : 0),
-    observe,
+    observe: seen,
   });
   broker.faults.latencyMs = () => (shape.latencyMs === 0 ? 0 : brokerRandom() * shape.latencyMs);
 
   const processes: Process[] = [];
   const pending = new Map<string, Process>();
   const outages = new Set<string>();
-  /** Groups and partitions that somebody has owned. */
-  const placed = new Set<string>();
+  /** By group and partition, who owns it; nobody after it was given back. */
+  const owners = new Map<string, string | undefined>();
+  const observations: Observation[] = [];
   let isHealthy = false;
+  /** By process, group and partition. */
+  const leaving = new Set<string>();
+  const attempts = new Set<{ readonly name: string; readonly group: string }>();
   let started = 0;
   let sent = 0;
 
@@ -175,7 +221,7 @@ function makeWorld(seed: number, core: Core) {
     maxEffects: isCalm ? 1 : Infinity,
   };
 
-  return { clock, history, reached, limits, run, end: () => unsubscribe.forEach((stop) => stop()) };
+  return { clock, history, reached, limits, observations, run, end: () => unsubscribe.forEach((stop) => stop()) };
 
   async function run(): Promise<void> {
     disturb(undefined);
@@ -202,12 +248,13 @@ function makeWorld(seed: number, core: Core) {
       {
         service,
         name: `${seed}.${name}`,
-        transport: watched(name, transport),
+        transport: watched(name, transport, life.clock),
         routes: {
           [COURSE.type]: { courses: { keyField: 'course_key' } },
           [OTHER.type]: { courses: { keyField: 'course_key' } },
+          [NOTICE.type]: { courses: {} },
         },
-        events: [COURSE, OTHER],
+        events: [COURSE, OTHER, NOTICE],
         retry: core.exponential({ attempts: shape.attempts, firstMs: 50, maxMs: 1_000 }),
         timeoutMs: shape.timeoutMs,
         concurrency: shape.concurrency,
@@ -226,9 +273,10 @@ function makeWorld(seed: number, core: Core) {
     write(name, { type: 'up' });
     if (service === 'catalog') {
       for (const { group, handler } of handlers) {
-        bus.handle(COURSE, { id: handler, group }, (data: Data, context: DeliveryContext) =>
-          handle(process, own, data, context),
-        );
+        const run = (data: Data, context: DeliveryContext) =>
+          counted(name, context, () => handle(process, own, data, context));
+        bus.handle(COURSE, { id: handler, group }, run);
+        bus.handle(NOTICE, { id: handler, group }, run);
       }
     }
     // A process that cannot start ends, as an app would.
@@ -263,6 +311,22 @@ function makeWorld(seed: number, core: Core) {
   }
 
   // what handlers do
+
+  /** An attempt lasts until its handler has settled, or its signal says that it is over. */
+  async function counted(name: string, { group, signal }: DeliveryContext, run: () => Promise<void>): Promise<void> {
+    if (signal.aborted) observe('belated', name, `a handler of ${group} began after its attempt was over`);
+    const attempt = { name, group };
+    attempts.add(attempt);
+    signal.addEventListener('abort', () => attempts.delete(attempt));
+    const now = [...attempts].filter((one) => one.name === name && one.group === group).length;
+    if (now > shape.concurrency) observe('overfull', name, `${now} attempts at once, ${shape.concurrency} are allowed`);
+    if (now === shape.concurrency && now > 1) reached.add('running up to the bound');
+    try {
+      await run();
+    } finally {
+      attempts.delete(attempt);
+    }
+  }
 
   async function handle(process: Process, own: Random, data: Data, context: DeliveryContext): Promise<void> {
     const fate = fateOf(own, context.handler);
@@ -308,13 +372,13 @@ function makeWorld(seed: number, core: Core) {
     const seqs = new Map<string, number>();
     while (sent < shape.events) {
       for (let burst = oneOf([1, 1, 1, 8]); burst > 0 && sent < shape.events; burst--) {
-        const key = `course-${between(1, shape.keys)}`;
+        const key = isKeyless() ? NO_KEY : `course-${between(1, shape.keys)}`;
         const seq = seqs.get(key) ?? 0;
         seqs.set(key, seq + 1);
         sendOne(studio, { course_key: key, producer: studio.name, seq, note: `note ${sent++}` });
       }
       if (happens(0.1)) void studio.bus.send(OTHER, { course_key: 'course-1' }).catch(() => {});
-      if (happens(0.04)) poison(studio);
+      if (happens(shape.poison)) poison(studio);
       await wait(between(0, (2 * shape.faultsMs) / shape.events));
     }
   }
@@ -322,10 +386,12 @@ function makeWorld(seed: number, core: Core) {
   function sendOne(studio: Process, data: Data): void {
     const value = { producer: data.producer, key: data.course_key, seq: data.seq };
     const what = `send of ${value.key}/${value.seq}`;
+    const hasKey = data.course_key !== NO_KEY;
+    if (!hasKey) reached.add('event without a key');
     pending.set(what, studio);
-    write(studio.name, { type: 'send', value, digest: digestOf(data, Buffer.from(data.course_key)) });
+    write(studio.name, { type: 'send', value, digest: digestOf(data, hasKey ? Buffer.from(data.course_key) : null) });
     studio.bus
-      .send(COURSE, data)
+      .send(hasKey ? COURSE : NOTICE, data)
       .then(
         ({ records: [place] }) => write(studio.name, { type: 'sent', value, ...place! }),
         (error: { code?: string; details?: { outcome?: string } }) => {
@@ -338,15 +404,19 @@ function makeWorld(seed: number, core: Core) {
       .finally(() => pending.delete(what));
   }
 
+  function isKeyless(): boolean {
+    return shape.hasKeyless && shape.partitions === 1 && happens(0.3);
+  }
+
   /** Records that no codec can read. */
   function poison(studio: Process): void {
     const headers = oneOf<[string, Buffer][]>([
       [],
       [['ce_type', Buffer.from(COURSE.type)]],
-      [
+      ...[1, 2, 3].map((id): [string, Buffer][] => [
         ['ce_type', Buffer.from(COURSE.type)],
-        ['ce_id', Buffer.from('1')],
-      ],
+        ['ce_id', Buffer.from(String(id))],
+      ]),
     ]);
     const record = { key: oneOf([null, Buffer.from('course-1')]), value: Buffer.from('nonsense'), headers };
     studio.transport.publish('courses', [record]).catch(() => {});
@@ -357,7 +427,7 @@ function makeWorld(seed: number, core: Core) {
   async function chaos(studio: Process): Promise<void> {
     const end = clock.monotonic() + shape.faultsMs;
     while (clock.monotonic() < end) {
-      await wait(between(50, 1_500));
+      await wait(between(50, 1_000));
       const member = oneOf([undefined, ...members()]);
       // Without a member there is nobody to hit: one comes.
       if (member === undefined) {
@@ -373,6 +443,7 @@ function makeWorld(seed: number, core: Core) {
       'kill',
       'freeze',
       'stop',
+      'stop',
       'cut',
       'cut studio',
       'rebalance',
@@ -382,7 +453,9 @@ function makeWorld(seed: number, core: Core) {
       'outage',
       'retention',
       'clock',
+      'clock',
       'switch',
+      'registry',
     ] as const);
     write('world', { type: 'fault-on', fault });
     const lastMs = between(200, 6_000);
@@ -400,6 +473,10 @@ function makeWorld(seed: number, core: Core) {
       transport.cut();
       await wait(lastMs);
       transport.mend();
+    } else if (fault === 'registry') {
+      isRegistryAway = true;
+      await wait(lastMs);
+      isRegistryAway = false;
     } else if (fault === 'outage') {
       const { handler } = oneOf(handlers);
       outages.add(handler);
@@ -460,7 +537,7 @@ function makeWorld(seed: number, core: Core) {
     const records = broker.records('courses').filter((record) => record.partition === partition);
     const upTo = records[between(0, records.length - 1)];
     // Before a group has a place, what vanishes is not missed: it starts at the earliest record there is.
-    const isPlaced = groups.every((group) => placed.has(`${group}/${partition}`));
+    const isPlaced = groups.every((group) => owners.has(`${group}/${partition}`));
     if (upTo !== undefined && happens(0.5) && isPlaced) broker.deleteBefore('courses', partition, upTo.offset);
   }
 
@@ -468,6 +545,7 @@ function makeWorld(seed: number, core: Core) {
 
   async function heal(studio: Process): Promise<void> {
     isHealthy = true;
+    isRegistryAway = false;
     disturb(undefined);
     outages.clear();
     for (const process of [studio, ...members()]) {
@@ -520,15 +598,16 @@ function makeWorld(seed: number, core: Core) {
     return [...running.keys()].filter((key) => key.startsWith(prefix));
   }
 
-  function observe(fact: BrokerFact): void {
+  function seen(fact: BrokerFact): void {
     if (fact.type === 'stored') return stored(fact.record);
     const { process, group, topic, partition, fence: generation } = fact;
     if (fact.type === 'expired' && runsOf(process, topic, partition).length > 0)
       reached.add('lease lapsed under a handler');
     if (fact.type === 'fenced') reached.add('commit fenced');
+    if (fact.type === 'released' || fact.type === 'expired') owners.set(`${group}/${partition}`, undefined);
     if (fact.type === 'assigned' || fact.type === 'committed') {
       const ahead = fact.ahead!.map(String);
-      if (fact.type === 'assigned') placed.add(`${group}/${partition}`);
+      if (fact.type === 'assigned') owners.set(`${group}/${partition}`, process);
       if (fact.type === 'assigned' && ahead.length > 0) reached.add('finished ahead at a take-over');
       write(process, { type: fact.type, group, topic, partition, generation, position: String(fact.position), ahead });
     }
@@ -559,14 +638,44 @@ function makeWorld(seed: number, core: Core) {
     });
   }
 
-  /** The transport of a process, with a look at what a revoke meets. */
-  function watched(name: string, transport: SimulatedTransport): Transport {
+  /** How much is in hand, and in whose partition an attempt begins. */
+  function inspect(name: string, { group, handler, topic, partition, offset }: PlacedRun): void {
+    const what = `${handler} of ${group} began ${topic}/${partition}/${offset}, which`;
+    const owner = owners.get(`${group}/${partition}`);
+    if (owner !== name) observe('usurped', name, `${what} belongs to ${owner ?? 'nobody'}`);
+    if (leaving.has(`${name}/${group}/${partition}`)) observe('usurped', name, `${what} is leaving`);
+    const inFlight = processes
+      .find((process) => process.name === name)
+      ?.bus.status()
+      .consumers.find((consumer) => consumer.group === group)?.inFlight;
+    if (inFlight! > shape.inFlight)
+      observe('overfull', name, `${inFlight} records of ${group} in hand, ${shape.inFlight} are allowed`);
+    if (inFlight === shape.inFlight) reached.add('in hand up to the bound');
+  }
+
+  function observe(verdict: Observation['verdict'], name: string, text: string): void {
+    observations.push({ verdict, text: `${name} at ${clock.monotonic()}: ${text}` });
+  }
+
+  /** The transport of a process, with schemas that are slow to come, and a look at what a revoke meets. */
+  function watched(name: string, transport: SimulatedTransport, own: Clock): Transport {
     return {
       ...transport,
-      subscribe: (options, receiver) => {
+      codec: slowCodec(core, own, brokerRandom, shape.schemaMs, () => isRegistryAway, reached),
+      subscribe: async (options, receiver) => {
+        const { group } = options;
+        const mark = (partitions: readonly TopicPartition[], isLeaving: boolean) => {
+          for (const { partition } of partitions)
+            leaving[isLeaving ? 'add' : 'delete'](`${name}/${group}/${partition}`);
+        };
         const watching: Receiver = {
           ...receiver,
+          assigned(partitions) {
+            mark(partitions, false);
+            receiver.assigned(partitions);
+          },
           revoking(partitions, gone) {
+            mark(partitions, true);
             const hasWork = partitions.some(({ topic, partition }) => runsOf(name, topic, partition).length > 0);
             if (hasWork) reached.add('revoke with work in flight');
             const own = processes.find((process) => process.name === name);
@@ -575,7 +684,15 @@ function makeWorld(seed: number, core: Core) {
             return receiver.revoking(partitions, gone);
           },
         };
-        return transport.subscribe(options, watching);
+        const subscription = await transport.subscribe(options, watching);
+        let committing = 0;
+        return {
+          ...subscription,
+          commit(commits) {
+            if (committing++ > 0) observe('crowded', name, `a commit of ${group} while another is under way`);
+            return subscription.commit(commits).finally(() => committing--);
+          },
+        };
       },
     };
   }
@@ -623,6 +740,7 @@ function makeWorld(seed: number, core: Core) {
     return [
       hear(signals.delivered, (name, { group, handler, topic, partition, offset, attempt }) => {
         running.set(`${name}\n${topic}/${partition}/${offset}\n${group}\n${handler}`, handler);
+        inspect(name, { group, handler, topic, partition, offset });
         write(name, { type: 'delivered', group, handler, topic, partition, offset, attempt });
       }),
       hear(signals.handled, ended('handled')),
@@ -637,6 +755,46 @@ function makeWorld(seed: number, core: Core) {
       }),
     ];
   }
+}
+
+interface PlacedRun extends TopicPartition {
+  readonly group: string;
+  readonly handler: string;
+  readonly offset: string;
+}
+
+const NO_KEY = 'no key';
+
+/** JSON, whose schemas have to be fetched now and then, from a registry that may be away. */
+function slowCodec(
+  core: Core,
+  clock: Clock,
+  random: Random,
+  schemaMs: number,
+  isAway: () => boolean,
+  reached: Set<State>,
+): Codec {
+  const json = jsonCodec();
+  const isKnown = () => (schemaMs === 0 && !isAway()) || random() < 0.7;
+  const fetched = async () => {
+    await new Promise<void>((resolve) => clock.timer(random() * schemaMs, resolve));
+    if (!isAway()) return;
+    reached.add('record waiting for a registry that is away');
+    throw new core.BusError('BUS_REGISTRY_UNAVAILABLE', 'The registry is away.');
+  };
+  return {
+    ...json,
+    encode(...args) {
+      if (isKnown()) return json.encode(...args);
+      reached.add('send waiting for its schema');
+      return fetched().then(() => json.encode(...args));
+    },
+    decode(...args) {
+      if (isKnown()) return json.decode(...args);
+      reached.add('record waiting for its schema');
+      return fetched().then(() => json.decode(...args));
+    },
+  };
 }
 
 function codeOf(error: unknown): string | undefined {
