@@ -115,10 +115,10 @@ test('before the disk is full new records are refused, while commits and deletio
   );
   const ends = await log.positions({ topic: 'course' });
   const answers = await subscription.commit(
-    ends.map(({ partition, end }) => ({ topic: 'course', partition, position: end, ahead: [] })),
+    ends.map(({ partition, end }) => ({ topic: 'course', partition, position: end!, ahead: [] })),
   );
   expect(answers).toEqual(['committed', 'committed']);
-  for (const { partition, end } of ends) await log.deleteBefore('course', partition, end);
+  for (const { partition, end } of ends) await log.deleteBefore('course', partition, end!);
   expect(await all(log)).toEqual([]);
   // The file does not shrink, but its pages are free again.
   const roomy = await opened(join(disk.path, 'log'), { keepFreeBytes: 0 });

@@ -9,7 +9,6 @@
  * handler is given, and what its answer means. A crash anywhere before the commit brings the record back.
  */
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
-import type { Clock } from './clock.js';
 import type { RecordMetadata } from './codec.js';
 import type { EventMetadata } from './envelope.js';
 import { BusError, readable } from './errors.js';
@@ -136,18 +135,21 @@ export type AttemptOutcome =
 /** One run of the handler. Calls `settle` exactly once, whatever the handler does later. */
 export class Attempt {
   readonly context: DeliveryContext;
-  readonly startedAt: number;
   readonly deadline: number;
-  #isSettled = false;
+  #isOver = false;
 
   constructor(
     readonly delivery: Delivery,
-    clock: Clock,
+    readonly startedAt: number,
     private readonly settle: (outcome: AttemptOutcome) => void,
   ) {
     this.context = new DeliveryContext(delivery, delivery.attempts + 1);
-    this.startedAt = clock.monotonic();
-    this.deadline = this.startedAt + delivery.handler.timeoutMs;
+    this.deadline = startedAt + delivery.handler.timeoutMs;
+  }
+
+  /** It has its outcome. What waited for data until then does not run any more. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   /** `data` answers a value, or a promise of it when the record has to be decoded again. */
@@ -190,16 +192,17 @@ export class Attempt {
   }
 
   #end(outcome: AttemptOutcome): void {
-    if (this.#isSettled) return;
-    this.#isSettled = true;
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.settle(outcome);
   }
 }
 
 function start(attempt: Attempt, data: unknown, around: readonly Around[]): unknown {
+  if (data instanceof Promise) return data.then((one) => (attempt.isOver ? undefined : start(attempt, one, around)));
   const { context, delivery } = attempt;
-  if (around.length === 0 && !(data instanceof Promise)) return delivery.handler.handle(data, context);
-  return wrapped(context, around, async () => void (await delivery.handler.handle(await data, context)));
+  if (around.length === 0) return delivery.handler.handle(data, context);
+  return wrapped(context, around, async () => void (await delivery.handler.handle(data, context)));
 }
 
 function wrapped(context: DeliveryContext, around: readonly Around[], handle: () => Promise<void>): Promise<void> {

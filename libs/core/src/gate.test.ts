@@ -131,7 +131,7 @@ describe('a broken gate', () => {
       changed: () => {},
     });
     gate.failed(new Error('away'));
-    gate.hold(new Lane('a', new Assignment('courses', 0), gate));
+    gate.hold(new Lane('a', new Assignment('courses', 0), new Feed(gate)));
     gate.succeeded();
     expect(states).toEqual([false]);
   });

@@ -25,6 +25,8 @@ export interface LanesSetup {
   readonly around: readonly Around[];
   readonly clock: Clock;
   readonly random: Random;
+  /** Whether the partitions can still be ours. */
+  readonly holds: () => boolean;
   /** The data of a delivery, for one attempt; a promise where it has to be waited for. */
   readonly data: (assignment: Assignment, delivery: Delivery) => unknown;
   /** Called once for each delivery that needs no more work, while its partition is ours. */
@@ -101,13 +103,18 @@ export class Lanes {
   /** Starts ready lanes up to the limit. Also called from within itself, by handlers that answer at once: the outer loop goes on. */
   pump(): void {
     if (this.#isPumping || this.#isResting) return;
+    const { clock, holds } = this.setup;
+    if (!holds()) return this.#rest((go) => clock.timer(LOOK_AGAIN_MS, go));
     this.#isPumping = true;
-    const { clock } = this.setup;
     const since = clock.monotonic();
     try {
-      for (let lane = this.#feeds.next(); lane !== undefined; lane = this.#feeds.next()) {
-        const startedAt = this.#offer(lane);
-        if (startedAt - since > TURN_MS) return this.#rest();
+      for (;;) {
+        const now = clock.monotonic();
+        // Others have their turn; and whoever stood still looks again whether he still holds what he has.
+        if (now - since > TURN_MS) return this.#rest((go) => clock.soon(go));
+        const lane = this.#feeds.next();
+        if (lane === undefined) return;
+        this.#offer(lane, now);
       }
     } finally {
       this.#isPumping = false;
@@ -142,9 +149,9 @@ export class Lanes {
   }
 
   /** Handlers that answer at once, or data that is slow to read, must not hold up all else that this process does. */
-  #rest(): void {
+  #rest(until: (go: () => void) => void): void {
     this.#isResting = true;
-    this.setup.clock.soon(() => {
+    until(() => {
       this.#isResting = false;
       this.pump();
     });
@@ -152,19 +159,16 @@ export class Lanes {
 
   // attempted
 
-  /** Starts the lane if it may, and answers when; in a state in which it waits, it is put back by whoever ends the wait. */
-  #offer(lane: Lane): number {
+  /** Starts the lane if it may; one that has to wait is put back by whoever ends the wait. */
+  #offer(lane: Lane, now: number): void {
     const head = lane.line.peek();
-    if (head === undefined || lane.assignment.state !== 'held') return 0;
-    if (head.delivery.isWaiting) {
-      lane.state = 'reading';
-      return 0;
-    }
-    return lane.feed.gate.admits(lane) ? this.#start(lane, head.delivery) : 0;
+    if (head === undefined || lane.assignment.state !== 'held') return;
+    if (head.delivery.isWaiting) lane.state = 'reading';
+    else if (lane.feed.gate.admits(lane)) this.#start(lane, head.delivery, now);
   }
 
-  #start(lane: Lane, delivery: Delivery): number {
-    const attempt = new Attempt(delivery, this.setup.clock, (outcome) => this.#ended(lane, attempt, outcome));
+  #start(lane: Lane, delivery: Delivery, now: number): void {
+    const attempt = new Attempt(delivery, now, (outcome) => this.#ended(lane, attempt, outcome));
     lane.state = 'running';
     lane.attempt = attempt;
     lane.place = this.#running.push(lane) - 1;
@@ -173,7 +177,6 @@ export class Lanes {
     this.#watch(attempt.deadline);
     if (signals.delivered.isHeard) signals.delivered.publish(this.#fact(delivery, attempt.context.attempt));
     attempt.run(() => this.setup.data(lane.assignment, delivery), this.setup.around);
-    return attempt.startedAt;
   }
 
   #ended(lane: Lane, attempt: Attempt, outcome: AttemptOutcome): void {
@@ -379,3 +382,4 @@ function laneId({ handler, record }: Delivery): string {
 
 // Handlers may be started so long at a stretch, and then as long as one of them takes.
 const TURN_MS = 20;
+const LOOK_AGAIN_MS = 50;

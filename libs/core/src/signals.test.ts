@@ -5,6 +5,7 @@ import { signals, type CommittedFact } from './signals.js';
 const fact: CommittedFact = {
   bus: 'default',
   service: 'catalog',
+  instance: Symbol('bus'),
   group: 'catalog',
   topic: 'courses',
   partition: 0,

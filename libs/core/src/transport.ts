@@ -111,6 +111,11 @@ export interface Subscription {
    * now, the caller commits again (with news) at its next turn. Never rejects.
    */
   commit(commits: readonly Commit[]): Promise<readonly ('committed' | 'fenced' | 'later')[]>;
+  /**
+   * Whether what is held can still be ours, as far as the clock tells; no I/O. False once nobody has renewed it in time, as in a process
+   * that stood still: no handler starts then, until it was renewed or has left. Left out: it cannot be known.
+   */
+  holds?(): boolean;
   /** Facts for health checks; no I/O. */
   status(): SubscriptionStatus;
   /** Takes nothing more, calls `revoking` for what is held and waits for it, leaves the group. Idempotent. */
@@ -146,8 +151,9 @@ export interface ReadOptions {
 
 /** Positions of one partition. A value that cannot be known is `undefined`, which is not 0. */
 export interface PartitionPositions extends TopicPartition {
-  readonly start: string;
-  readonly end: string;
+  /** `undefined`: nobody who knows it answers. */
+  readonly start?: string;
+  readonly end?: string;
   /** `undefined`: the group has no position here. */
   readonly committed?: string;
   /** Records the group has still to finish. */

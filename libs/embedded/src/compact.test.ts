@@ -21,7 +21,7 @@ describe('compact', () => {
         Array.from({ length: 100 }, () => ({ key: null, value: Buffer.alloc(1_000), headers: [] })),
       );
     const { end } = (await log.positions({ topic: 'course' }))[0]!;
-    await log.deleteBefore('course', 0, end.replace(/\d+$/, '1990'));
+    await log.deleteBefore('course', 0, end!.replace(/\d+$/, '1990'));
     await log.close();
 
     const { beforeBytes, afterBytes } = await compact({ from, to });

@@ -106,7 +106,7 @@ describe('an embedded log', () => {
 
     const again = await member(log);
     await vi.waitFor(() =>
-      expect(again.lost).toMatchObject([{ partition: 0, from: end.replace(/\d+$/, '0'), to: end, count: 3 }]),
+      expect(again.lost).toMatchObject([{ partition: 0, from: end!.replace(/\d+$/, '0'), to: end, count: 3 }]),
     );
     await publish(log, 'd');
     await vi.waitFor(() => expect(again.seen).toEqual(['d']));
@@ -128,13 +128,13 @@ describe('an embedded log', () => {
     const reading = log.read({ topic: 'course', to: 'follow' })[Symbol.asyncIterator]();
     expect(textOf((await reading.next()).value!)).toBe('0');
     const { end } = (await log.positions({ topic: 'course' }))[0]!;
-    await log.deleteBefore('course', 0, end.replace(/\d+$/, '1200'));
+    await log.deleteBefore('course', 0, end!.replace(/\d+$/, '1200'));
     const rest = async () => {
       for (;;) await reading.next();
     };
     await expect(rest()).rejects.toMatchObject({
       code: 'BUS_DATA_LOSS',
-      details: { from: end.replace(/\d+$/, '1000'), to: end.replace(/\d+$/, '1200'), count: 200 },
+      details: { from: end!.replace(/\d+$/, '1000'), to: end!.replace(/\d+$/, '1200'), count: 200 },
     });
   });
 

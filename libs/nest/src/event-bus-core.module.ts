@@ -59,11 +59,17 @@ function partsOf(name: string): FactoryProvider[] {
         external: ExternalContextCreator,
         moduleRef: ModuleRef,
       ) =>
-        new EventBusRegistry(bus, options, new EventBusLog({ bus: bus.name, service: bus.service, instance: bus.instance }, clock), clock, {
-          discovery,
-          external,
-          moduleRef,
-        }),
+        new EventBusRegistry(
+          bus,
+          options,
+          new EventBusLog({ bus: bus.name, service: bus.service, instance: bus.instance }, clock),
+          clock,
+          {
+            discovery,
+            external,
+            moduleRef,
+          },
+        ),
     ),
     part(
       producerToken(name),

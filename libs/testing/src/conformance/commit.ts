@@ -109,7 +109,7 @@ export const commit: Chapter = {
         );
         const [{ end } = { end: '' }] = await transport.positions({ topic });
 
-        await first.send([{ topic, partition: 0, position: end, ahead: [] }]);
+        await first.send([{ topic, partition: 0, position: end!, ahead: [] }]);
         await first.subscription.stop();
 
         const second = await join(transport, { topics: [topic], group });

@@ -42,7 +42,7 @@ export const positions: Chapter = {
 
         async function countFrom({ partition, start, end }: PartitionPositions): Promise<number> {
           let count = 0;
-          const bounds = { from: { offset: start }, to: { offset: end } };
+          const bounds = { from: { offset: start! }, to: { offset: end! } };
           for await (const each of transport.read({ topic, partition, ...bounds }))
             count += each.partition === partition ? 1 : 99;
           return count;

@@ -68,6 +68,7 @@ export async function subscribe(
       };
       return link.call(serve).catch(() => commits.map(() => 'later' as const));
     },
+    holds: () => clock.monotonic() - lastBeatMs < sessionTimeoutMs,
     status: () => ({
       state: state === 'stopping' || leaving.size > 0 ? 'rebalancing' : isInTrouble ? 'trouble' : state,
       partitions: [...held.values()].map(({ topic, partition }) => ({ topic, partition })),
@@ -77,6 +78,7 @@ export async function subscribe(
   };
 
   async function join(): Promise<void> {
+    const askedMs = clock.monotonic();
     try {
       const joined = await link.call(() => {
         const id: string = groups.join({
@@ -94,7 +96,8 @@ export async function subscribe(
       if (state === 'stopping' || state === 'stopped') return leave(joined);
       member = joined;
       state = 'running';
-      lastBeatMs = lastMovedMs = clock.monotonic();
+      lastBeatMs = askedMs;
+      lastMovedMs = clock.monotonic();
       // What was assigned crossed the link behind the answer, or with it.
       for (const [to, partitions] of early.splice(0)) assign(to, partitions);
       trouble(undefined);
@@ -116,9 +119,10 @@ export async function subscribe(
         continue;
       }
       const beating = member;
+      const askedMs = clock.monotonic();
       try {
         const isKnown = await link.call(() => groups.beat(group, beating), sessionTimeoutMs / 4);
-        lastBeatMs = clock.monotonic();
+        lastBeatMs = askedMs;
         trouble(undefined);
         if (!isKnown && member === beating) await lose();
       } catch (error) {
