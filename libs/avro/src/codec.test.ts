@@ -547,6 +547,24 @@ test('a process that forbids functions made from text is told so at once', () =>
   }
 });
 
+test('says what data weigh that are much larger in memory than their bytes, and nothing of others', async () => {
+  const list = defineEvent({
+    type: 'org.test.list.grown.v1',
+    data: { items: schema.array(schema.record('Item', { note: schema.optional(schema.string()) })) },
+  });
+  const { codec, prepared } = setup();
+  await prepared(list, NO_KEY);
+  const encode = (data: unknown) => codec.encode(list, envelope(list, data), NO_KEY, []) as BusRecord;
+  const weights: number[] = [];
+  const weigh = (bytes: number) => weights.push(bytes);
+  codec.decode(list, encode({ items: [{}, {}, {}] }), weigh);
+  expect(weights).toEqual([]);
+  const large = encode({ items: Array.from({ length: 10_000 }, () => ({})) });
+  codec.decode(list, large, weigh);
+  expect(weights).toHaveLength(1);
+  expect(weights[0]).toBeGreaterThan(20 * large.value!.length);
+});
+
 function setup(options: Partial<AvroCodecOptions> = {}) {
   const registered: [subject: string, text: string][] = [];
   const memory = memoryStore();

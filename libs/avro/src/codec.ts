@@ -134,7 +134,7 @@ export function avroCodec(options: AvroCodecOptions): Codec {
     return { key, value, headers: writeHeaders(envelope.metadata, id, time, headers) };
   }
 
-  function decode(definition: EventDefinition, record: BusRecord): unknown {
+  function decode(definition: EventDefinition, record: BusRecord, weigh?: (bytes: number) => void): unknown {
     if (record.value === null) throw unreadable('no-value');
     const value = asBuffer(record.value);
     if (value.length > maxValueBytes)
@@ -142,10 +142,11 @@ export function avroCodec(options: AvroCodecOptions): Codec {
     const id = schemaIdOf(value);
     const { readers } = ownOf(definition);
     const reader = readers.get(id);
-    if (reader !== undefined) return read(reader, value, definition, id);
+    if (reader !== undefined) return read(reader, value, definition, id, weigh);
     const text = registry.byId(id);
-    if (text instanceof Promise) return text.then((found) => read(learn(definition, id, found), value, definition, id));
-    return read(learn(definition, id, text), value, definition, id);
+    if (text instanceof Promise)
+      return text.then((found) => read(learn(definition, id, found), value, definition, id, weigh));
+    return read(learn(definition, id, text), value, definition, id, weigh);
   }
 
   function learn(definition: EventDefinition, id: number, text: string | undefined): Resolver {
@@ -159,10 +160,17 @@ export function avroCodec(options: AvroCodecOptions): Codec {
     return reader;
   }
 
-  function read(reader: Resolver, value: Buffer, definition: EventDefinition, id: number): unknown {
+  function read(
+    reader: Resolver,
+    value: Buffer,
+    definition: EventDefinition,
+    id: number,
+    weigh?: (bytes: number) => void,
+  ): unknown {
     try {
       const data = reader._read(cursor.reading(value, FRAME_BYTES));
       if (cursor.pos !== value.length) throw unreadable('trailing-bytes');
+      if (cursor.items > FEW_ITEMS) weigh?.(cursor.items * ITEM_BYTES);
       return data;
     } catch (thrown) {
       throw asUnreadable(thrown, { type: definition.type, schemaId: id });
@@ -177,6 +185,9 @@ export function avroCodec(options: AvroCodecOptions): Codec {
 // Room for the key, the id and the time besides the largest value.
 const SLACK_BYTES = 64 * 1024;
 const NOTHING = Buffer.alloc(0);
+// An item of one byte becomes an object: what a list of 900 000 of them was seen to take, each.
+const ITEM_BYTES = 48;
+const FEW_ITEMS = 64;
 const MAX_READERS = 200;
 
 /** What is known about a definition: its compiled type, how to read what others wrote, how to write for each route. */

@@ -12,6 +12,8 @@ export class Cursor {
   pos = 0;
   /** After `openBlock`: where the block must end, or -1 when it did not say. */
   blockEnd = -1;
+  /** Items of lists and maps read or skipped so far. */
+  items = 0;
   private budget = 0;
   // The last variable-length integer, as parts of 28, 28 and 8 bits: more than a number can hold.
   private low = 0;
@@ -22,6 +24,7 @@ export class Cursor {
   reading(buf: Buffer, pos: number): this {
     this.buf = buf;
     this.pos = pos;
+    this.items = 0;
     this.budget = buf.length - pos + SPARE_ITEMS;
     return this;
   }
@@ -206,8 +209,8 @@ export class Cursor {
       if (size < 0 || size > this.buf.length - this.pos) throw unreadable('bad-block');
       this.blockEnd = this.pos + size;
     }
-    this.budget -= count;
-    if (this.budget < 0) throw unreadable('too-many-items');
+    this.items += count;
+    if (this.items > this.budget) throw unreadable('too-many-items');
     return count;
   }
 
