@@ -242,7 +242,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a send overtakes its key while the buffer is full',
     edits: [
       {
-        file: 'producer.ts',
+        file: 'send-buffer.ts',
         find: 'this.#starved = line;',
         replace: 'this.#starved = line;\n        line.waiting.push(line.waiting.shift()!);',
       },

@@ -17,10 +17,10 @@ import { currentDelivery } from './delivery.js';
 import { isoTime, type Envelope, type EventMetadata } from './envelope.js';
 import { BusError, isBusError } from './errors.js';
 import { invalidEvent, type EventDefinition } from './event.js';
-import { Fifo } from './fifo.js';
 import type { LocalReceivers } from './receivers.js';
 import { recordBytes } from './record-size.js';
 import type { Route } from './routes.js';
+import { SendBuffer, type Entry } from './send-buffer.js';
 import { signals, type BusIdentity } from './signals.js';
 import type { BusRecord, Header, Place, PublishOutcome, Transport } from './transport.js';
 
@@ -57,28 +57,23 @@ export interface ProducerSetup {
 }
 
 export class Producer {
-  readonly #lines = new Map<string, Line>();
+  readonly #buffer: SendBuffer<Pending>;
   readonly #unsettled = new Set<Pending>();
   readonly #source: string;
-  #waiting = 0;
-  #waitingBytes = 0;
-  #records = 0;
-  #bytes = 0;
   #isOpen = false;
   #isClosed = false;
-  /** The line whose first record waits for room: until it has had its turn nobody takes any. */
-  #starved: Line | undefined;
   #time = { ms: NaN, text: '' };
   #timeout: { readonly at: number; readonly cancel: () => void } | undefined;
   #flushed: (() => void)[] = [];
 
   constructor(private readonly setup: ProducerSetup) {
     this.#source = `openedx/${setup.identity.service}/web`;
+    this.#buffer = new SendBuffer({ limit: setup.buffer, hand: (pending) => this.#hand(pending) });
   }
 
   /** What is not settled yet. */
   get buffered(): { readonly records: number; readonly bytes: number } {
-    return { records: this.#records + this.#waiting, bytes: this.#bytes + this.#waitingBytes };
+    return this.#buffer.held;
   }
 
   /** Everything up to the place in line happens before this returns: the order of calls is the order of records. */
@@ -95,12 +90,8 @@ export class Producer {
   /** The transport is open: what was sent before goes out, in order. */
   open(): void {
     this.#isOpen = true;
-    for (const line of this.#lines.values()) {
-      for (const pending of line.waiting.items()) {
-        if (this.#unsettled.has(pending)) this.#encode(line, pending, pending.kept!);
-      }
-    }
-    this.#advanceAll();
+    for (const pending of this.#buffer.waiting()) if (!pending.isOver) this.#encode(pending, pending.kept!);
+    this.#buffer.advanceAll();
   }
 
   /** The transport could not be opened: what waits for that ends. */
@@ -186,78 +177,27 @@ export class Producer {
     sending.records.push(pending);
     sending.open++;
     if (signal?.aborted) return this.#fail(pending, interrupted('not-stored'));
-    if (this.#isCrowded()) return this.#fail(pending, this.#full('as many sends wait for room already'));
+    if (this.#buffer.isCrowded) return this.#fail(pending, this.#full('as many sends wait for room already'));
     if (signal !== undefined) this.#abortable(pending, signal);
     this.#unsettled.add(pending);
     this.#watch(pending.deadline);
-    this.#join(pending, event);
-  }
-
-  #isCrowded(): boolean {
-    const { records, bytes } = this.setup.buffer;
-    return this.#waiting >= records || this.#waitingBytes >= bytes;
+    this.#buffer.join(pending);
+    if (this.#isOpen) this.#encode(pending, event);
+    else this.#keep(pending, event);
+    this.#buffer.advance(topic);
   }
 
   #abortable(pending: Pending, signal: AbortSignal): void {
     const abort = () => {
       this.#reject(pending, interrupted(pending.isHanded ? 'unknown' : 'not-stored'));
-      this.#advanceAll();
+      this.#buffer.advanceAll();
     };
     signal.addEventListener('abort', abort, { once: true });
     pending.release = () => signal.removeEventListener('abort', abort);
   }
 
-  #join(pending: Pending, event: Outgoing): void {
-    const { topic } = pending;
-    let line = this.#lines.get(topic);
-    if (line === undefined) this.#lines.set(topic, (line = { topic, waiting: new Fifo(), abandoned: 0 }));
-    line.waiting.push(pending);
-    this.#waiting++;
-    if (this.#isOpen) this.#encode(line, pending, event);
-    else this.#keep(pending, event);
-    this.#advance(line);
-  }
-
-  #advanceAll(): void {
-    const starved = this.#starved;
-    this.#starved = undefined;
-    if (this.#waiting === 0) return;
-    if (starved !== undefined) this.#serve(starved, 1);
-    for (const line of this.#lines.values()) {
-      if (this.#starved !== undefined) return;
-      this.#serve(line, Infinity);
-    }
-  }
-
-  /** Whoever got room goes to the back: one busy topic must not starve the others. */
-  #serve(line: Line, most: number): void {
-    if (!this.#advance(line, most) || this.#lines.size === 1) return;
-    this.#lines.delete(line.topic);
-    this.#lines.set(line.topic, line);
-  }
-
-  /** Hands over from the front of a line, as far as it goes now. Nothing overtakes: a line waits while its head's schema is fetched. */
-  #advance(line: Line, most = Infinity): boolean {
-    // A large record needs more room than one small one leaves: while it waits for that, nobody takes any.
-    if (this.#starved !== undefined) return false;
-    let moved = 0;
-    for (let head = line.waiting.peek(); head !== undefined && moved < most; head = line.waiting.peek()) {
-      const isLive = this.#unsettled.has(head);
-      if (isLive && head.record === undefined) break;
-      if (isLive && !this.#hasRoom(head.bytes)) {
-        this.#starved = line;
-        break;
-      }
-      line.waiting.shift();
-      if (isLive) this.#hand(head, head.record!);
-      else line.abandoned--;
-      if (isLive) moved++;
-    }
-    return moved > 0;
-  }
-
   /** At once and not at the head of the line: what is stored is the data as it was when `send` was called. */
-  #encode(line: Line, pending: Pending, event: Outgoing): void {
+  #encode(pending: Pending, event: Outgoing): void {
     const { definition, envelope, route, headers } = event;
     try {
       const record = this.setup.transport.codec.encode(definition, envelope, route, headers);
@@ -265,9 +205,9 @@ export class Producer {
       // What is stored is the data as it was, whatever its owner does to it while the schema is fetched: encoded again, from a copy.
       const kept = pending.kept ?? this.#keep(pending, event);
       record
-        .then((one) => (event === kept ? this.#encoded(pending, one) : this.#encode(line, pending, kept)))
+        .then((one) => (event === kept ? this.#encoded(pending, one) : this.#encode(pending, kept)))
         .catch((error: unknown) => this.#reject(pending, error))
-        .finally(() => this.#advance(line));
+        .finally(() => this.#buffer.advance(pending.topic));
     } catch (error) {
       this.#reject(pending, error);
     }
@@ -277,23 +217,18 @@ export class Producer {
   #keep(pending: Pending, event: Outgoing): Outgoing {
     const data = event.definition.copy(event.envelope.data);
     pending.kept = { ...event, envelope: { ...event.envelope, data } };
-    this.#weigh(pending, serialize(data).length);
+    this.#buffer.weigh(pending, serialize(data).length);
     return pending.kept;
-  }
-
-  #weigh(pending: Pending, bytes: number): void {
-    this.#waitingBytes += bytes - pending.bytes;
-    pending.bytes = bytes;
   }
 
   #encoded(pending: Pending, record: BusRecord): void {
     const bytes = recordBytes(record);
     // What may be sent can be kept as a dead letter too.
     const maxRecordBytes = this.setup.transport.capabilities.maxRecordBytes - DEAD_LETTER_BYTES;
-    if (!this.#unsettled.has(pending)) return;
+    if (pending.isOver) return;
     pending.record = record;
     pending.kept = undefined;
-    this.#weigh(pending, bytes);
+    this.#buffer.weigh(pending, bytes);
     if (bytes <= maxRecordBytes) return;
     const { type } = pending.sending.event;
     const text = `Event ${type} was not sent: its record has ${bytes} bytes, the limit is ${maxRecordBytes}. Send a reference instead of the content.`;
@@ -303,20 +238,12 @@ export class Producer {
     );
   }
 
-  #hasRoom(bytes: number): boolean {
-    if (this.#records === 0) return true;
-    return this.#records < this.setup.buffer.records && this.#bytes + bytes <= this.setup.buffer.bytes;
-  }
-
-  #hand(pending: Pending, record: BusRecord): void {
-    this.#waiting--;
-    this.#waitingBytes -= pending.bytes;
-    pending.isHanded = true;
-    this.#records++;
-    this.#bytes += pending.bytes;
+  #hand(pending: Pending): void {
     const { transport, clock } = this.setup;
     const { topic } = pending;
+    const record = pending.record!;
     pending.record = undefined;
+    pending.isHanded = true;
     const deadlineMs = Math.max(1, pending.deadline - clock.monotonic());
     if (transport.publishOne !== undefined) {
       transport.publishOne(topic, record, deadlineMs, (outcome) => this.#settle(pending, outcome));
@@ -332,43 +259,36 @@ export class Producer {
     // A transport that settles twice must not make room that is not there.
     if (pending.isBack) return;
     pending.isBack = true;
-    this.#records--;
-    this.#bytes -= pending.bytes;
+    this.#buffer.giveBack(pending);
     if (outcome.status === 'stored') this.#resolve(pending, outcome.partition, outcome.offset);
     else this.#reject(pending, refusal(outcome));
-    this.#advanceAll();
+    this.#buffer.advanceAll();
   }
 
   #resolve(pending: Pending, partition: number, offset: string): void {
-    if (!this.#unsettled.delete(pending)) return;
-    pending.release?.();
+    if (!this.#end(pending)) return;
     pending.place = { topic: pending.topic, partition, offset };
     this.#done(pending.sending);
     this.#sayFlushed();
   }
 
   #reject(pending: Pending, error: unknown): void {
-    if (!this.#unsettled.delete(pending)) return;
-    pending.release?.();
+    if (!this.#end(pending)) return;
     this.#fail(pending, pending.isHanded ? error : withOutcome(error, 'not-stored'));
-    if (!pending.isHanded) this.#abandon(pending);
+    if (!pending.isHanded) this.#buffer.abandon(pending);
     this.#sayFlushed();
+  }
+
+  #end(pending: Pending): boolean {
+    if (!this.#unsettled.delete(pending)) return false;
+    pending.isOver = true;
+    pending.release?.();
+    return true;
   }
 
   #fail(pending: Pending, error: unknown): void {
     pending.failure = { error };
     this.#done(pending.sending);
-  }
-
-  /** A send that ended in its line needs no room any more. The line is swept when half of it is abandoned: each entry costs one look. */
-  #abandon(pending: Pending): void {
-    const line = this.#lines.get(pending.topic)!;
-    this.#waiting--;
-    this.#waitingBytes -= pending.bytes;
-    if (++line.abandoned * 2 > line.waiting.size) {
-      line.waiting.remove((one) => !this.#unsettled.has(one));
-      line.abandoned = 0;
-    }
   }
 
   // One timer for all sends, at the earliest deadline: a timer for each would cost more than the send.
@@ -388,7 +308,7 @@ export class Producer {
       else next = Math.min(next, pending.deadline);
     }
     if (next < Infinity) this.#watch(Math.max(next, now + SWEEP_MS));
-    this.#advanceAll();
+    this.#buffer.advanceAll();
   }
 
   #expire(pending: Pending): void {
@@ -414,7 +334,7 @@ export class Producer {
     if (--sending.open > 0) return;
     const { event, records, startedAt } = sending;
     const { identity, clock } = this.setup;
-    const failure = worst(records.flatMap((one) => one.failure ?? []));
+    const failure = worst(records);
     if (failure === undefined) {
       const places = records.map((one) => one.place!);
       if (signals.published.isHeard)
@@ -456,7 +376,8 @@ class Sending {
 }
 
 /** One record of a send. */
-class Pending {
+class Pending implements Entry {
+  isOver = false;
   record: BusRecord | undefined;
   /** Of its record, or, before there is one, of its data. */
   bytes = 0;
@@ -475,6 +396,10 @@ class Pending {
     readonly deadlineMs: number,
     readonly deadline: number,
   ) {}
+
+  get isReady(): boolean {
+    return this.record !== undefined;
+  }
 }
 
 function isOn(route: Route): boolean {
@@ -487,14 +412,6 @@ function isOn(route: Route): boolean {
     const text = `Nothing was sent: the function "enabled" of the route to "${topic}" did not answer true or false.`;
     throw new BusError('BUS_CONFIG_INVALID', text, { details: { topic }, cause });
   }
-}
-
-/** The sends of one topic that are not handed to the transport yet. */
-interface Line {
-  readonly topic: string;
-  readonly waiting: Fifo<Pending>;
-  /** Of those, the ones whose send has ended already. */
-  abandoned: number;
 }
 
 /** The handler that sends is the cause: its event's id, and the id that the whole chain began with. */
@@ -552,8 +469,13 @@ function partly(error: unknown, stored: readonly Place[]): unknown {
 }
 
 /** What the sender has to know of several failures: that one of the records may be stored, if so. */
-function worst(failures: readonly { readonly error: unknown }[]): { readonly error: unknown } | undefined {
-  return failures.find(({ error }) => isBusError(error) && error.details['outcome'] === 'unknown') ?? failures[0];
+function worst(records: readonly Pending[]): Pending['failure'] {
+  let found: Pending['failure'];
+  for (const { failure } of records) {
+    if (isBusError(failure?.error) && failure.error.details['outcome'] === 'unknown') return failure;
+    found ??= failure;
+  }
+  return found;
 }
 
 /** The error of a transport, with the outcome where the sender can read it. */
