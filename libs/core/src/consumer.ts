@@ -33,6 +33,7 @@ import type {
   TopicPartition,
   Transport,
 } from './transport.js';
+import { Waits, type Waiting } from './waits.js';
 
 export interface ConsumerSetup {
   readonly identity: BusIdentity;
@@ -70,16 +71,6 @@ export interface ConsumerStatus {
   readonly waiting: readonly Waiting[];
 }
 
-/** Records that wait for a registry that does not answer, or for their dead letters, which cannot be written. */
-export interface Waiting {
-  readonly reason: 'registry' | 'dead-letter';
-  /** `undefined`: the record concerns all handlers of the group. */
-  readonly handler: string | undefined;
-  readonly records: number;
-  /** The newest. */
-  readonly error: unknown;
-}
-
 export class Consumer {
   readonly topics: readonly string[];
   /** By topic, then by event type: the strings of both come again and again, and a joined one would be made for each record. */
@@ -88,7 +79,7 @@ export class Consumer {
   readonly #room: Room;
   readonly #codec: Codec;
   readonly #assignments = new Map<string, Assignment>();
-  readonly #waits = new Map<string, Wait>();
+  readonly #waits: Waits;
   #subscribing: Promise<Subscription> | undefined;
   #subscription: Subscription | undefined;
   /** What the data read last weigh. */
@@ -105,6 +96,7 @@ export class Consumer {
       Array.from(byTopic, ([topic, handlers]) => [topic, groupBy(handlers, ({ definition }) => definition.type)]),
     );
     this.#codec = setup.transport.codec;
+    this.#waits = new Waits(setup);
     this.#room = new Room({ clock: setup.clock, limit: setup.maxInFlight });
     this.#lanes = new Lanes({
       ...setup,
@@ -160,12 +152,7 @@ export class Consumer {
       brokenHandlers: broken,
       lost: this.#lost,
       trouble: this.#transportTrouble,
-      waiting: Array.from(this.#waits.values(), ({ reason, handler, records, error }) => ({
-        reason,
-        handler,
-        records,
-        error,
-      })),
+      waiting: this.#waits.list(),
     };
   }
 
@@ -302,7 +289,7 @@ export class Consumer {
       if (!isBusError(error, 'BUS_REGISTRY_UNAVAILABLE')) throw error;
       first = Promise.reject(error);
     }
-    return this.#insist(assignment, 'registry', undefined, async (tries) => (tries === 1 ? first : decode()));
+    return this.#waits.insist(assignment, 'registry', undefined, async (tries) => (tries === 1 ? first : decode()));
   }
 
   readonly #weigh = (bytes: number): void => {
@@ -370,7 +357,7 @@ export class Consumer {
     const topic = deadLetterTopic(letter.record.topic, this.setup.group);
     const record = deadLetterRecord(letter);
     try {
-      await this.#insist(assignment, 'dead-letter', letter.handler, async () => {
+      await this.#waits.insist(assignment, 'dead-letter', letter.handler, async () => {
         const [outcome] = await this.setup.transport.publish(topic, [record]);
         if (outcome?.status !== 'stored') throw outcome?.error ?? new Error('no outcome');
       });
@@ -396,50 +383,6 @@ export class Consumer {
       });
     }
     return true;
-  }
-
-  /** Tries until it works or the partition leaves. */
-  async #insist<T>(
-    assignment: Assignment,
-    reason: Waiting['reason'],
-    handler: string | undefined,
-    act: (tries: number) => Promise<T>,
-  ): Promise<T> {
-    let wait: Wait | undefined;
-    try {
-      for (let tries = 1; ; tries++) {
-        try {
-          return await abortable(assignment.end.signal, act(tries));
-        } catch (error) {
-          if (assignment.state === 'gone') throw error;
-          if (reason === 'registry' && !isBusError(error, 'BUS_REGISTRY_UNAVAILABLE')) throw error;
-          wait ??= this.#beginWait(reason, handler, error);
-          wait.error = error;
-          await delay(this.setup.clock, backoffMs(tries, INSIST_FIRST_MS, INSIST_MAX_MS), assignment.end.signal);
-        }
-      }
-    } finally {
-      if (wait !== undefined) this.#endWait(wait);
-    }
-  }
-
-  /** The first record that waits for a reason says so, and the last one that it is over. */
-  #beginWait(reason: Waiting['reason'], handler: string | undefined, error: unknown): Wait {
-    const key = `${reason} ${handler ?? ''}`;
-    const known = this.#waits.get(key);
-    const wait = known ?? { key, reason, handler, records: 0, error };
-    wait.records++;
-    if (known !== undefined) return known;
-    this.#waits.set(key, wait);
-    signals.paused.publish({ ...this.setup.identity, group: this.setup.group, handler, reason, error });
-    return wait;
-  }
-
-  #endWait(wait: Wait): void {
-    if (--wait.records > 0) return;
-    const { key, reason, handler } = wait;
-    this.#waits.delete(key);
-    signals.resumed.publish({ ...this.setup.identity, group: this.setup.group, handler, reason });
   }
 
   // committed
@@ -501,7 +444,7 @@ export class Consumer {
     for (let tries = 1; tries <= LAST_COMMITS; tries++) {
       await abortable(gone, this.#commit(leaving)).catch(() => {});
       if (gone.aborted || !leaving.some(({ state, tracker }) => state !== 'gone' && tracker.hasNews)) return;
-      await delay(this.setup.clock, backoffMs(tries, LAST_COMMIT_PAUSE_MS, INSIST_MAX_MS), gone).catch(() => {});
+      await delay(this.setup.clock, backoffMs(tries, LAST_COMMIT_PAUSE_MS, LAST_COMMIT_MAX_MS), gone).catch(() => {});
     }
   }
 
@@ -545,22 +488,13 @@ export class Consumer {
   }
 }
 
-interface Wait {
-  readonly key: string;
-  readonly reason: Waiting['reason'];
-  readonly handler: string | undefined;
-  records: number;
-  error: unknown;
-}
-
 // Reading records may take so long at a stretch, and then as long as one of them takes.
 const TURN_MS = 20;
 // With their growing pauses about a second and a half.
 const LAST_COMMITS = 6;
 const LAST_COMMIT_PAUSE_MS = 50;
+const LAST_COMMIT_MAX_MS = 10_000;
 const MAX_LOST = 100;
-const INSIST_FIRST_MS = 100;
-const INSIST_MAX_MS = 10_000;
 
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();

@@ -55,7 +55,8 @@ export type {
   Transport,
 } from './transport.js';
 export { Bus, createBus, type BusEnvironment, type BusOptions, type BusStatus } from './bus.js';
-export type { ConsumerStatus, Waiting } from './consumer.js';
+export type { ConsumerStatus } from './consumer.js';
+export type { Waiting } from './waits.js';
 export { currentDelivery, type Around, type DeliveryContext, type Handle, type HandlerOptions } from './delivery.js';
 export { DEAD_LETTER_HEADERS, deadLetterTopic } from './dead-letter.js';
 export type { SendOptions, Sent } from './producer.js';
