@@ -2,7 +2,7 @@ import { Injectable, Logger, type OnApplicationBootstrap, type OnApplicationShut
 import { EventBusProducer } from '@event-bus/nest';
 import { COURSE_CATALOG_INFO_CHANGED } from '@event-bus/openedx';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CourseStore, type Announced } from './course-store.js';
+import { CourseStore, type CourseVersion } from './course-store.js';
 import { catalogInfo, type Course, type CourseDraft } from './course.js';
 import { turnsPerKey } from './turns.js';
 
@@ -30,7 +30,7 @@ export class CourseAuthoring implements OnApplicationBootstrap, OnApplicationShu
   readonly #inTurn = turnsPerKey();
   readonly #stopped = new AbortController();
   /** At most one entry for each course; written in batches, since a lost mark costs no more than a second announcement. */
-  readonly #announced = new Map<string, Announced>();
+  readonly #announced = new Map<string, CourseVersion>();
   #isMarkDue = false;
   #marking = Promise.resolve();
   #isBehind = false;
@@ -66,7 +66,11 @@ export class CourseAuthoring implements OnApplicationBootstrap, OnApplicationShu
   async onApplicationShutdown(): Promise<void> {
     this.#stopped.abort();
     await this.#repairing;
-    await this.#mark();
+    await this.#mark().catch((error: unknown) => {
+      const courses = this.#announced.size;
+      const reason = String(error);
+      this.#log.warn('announced courses could not be marked, they will be announced once more', { courses, reason });
+    });
   }
 
   /** What is sent has its place among the sends of its course once this has returned, before it has resolved. */
@@ -76,49 +80,50 @@ export class CourseAuthoring implements OnApplicationBootstrap, OnApplicationShu
     this.#announced.set(course_key, { course_key, updated_at: time });
     if (this.#isMarkDue) return;
     this.#isMarkDue = true;
-    void this.#pause(MARK_AFTER_MS).then(() => {
-      this.#isMarkDue = false;
-      return this.#mark();
-    });
+    void this.#pause(MARK_AFTER_MS)
+      .then(() => {
+        this.#isMarkDue = false;
+        return this.#mark();
+      })
+      .catch(() => this.#repair());
   }
 
-  /** Resolves when every mark that was due at the call is written. */
+  /** Resolves when every mark that was due at the call is written; those that could not be are kept. */
   #mark(): Promise<void> {
-    return (this.#marking = this.#marking.then(() => this.#writeMarks()));
+    const marking = this.#marking.then(() => this.#writeMarks());
+    this.#marking = marking.catch(() => {});
+    return marking;
   }
 
   async #writeMarks(): Promise<void> {
     while (this.#announced.size > 0) {
       const batch = [...this.#announced.values()].slice(0, BATCH);
-      for (const { course_key } of batch) this.#announced.delete(course_key);
-      try {
-        await this.store.markAnnounced(batch);
-      } catch (error) {
-        this.#log.warn('announced courses could not be marked, they will be announced once more', {
-          courses: batch.length,
-          reason: String(error),
-        });
+      await this.store.markAnnounced(batch);
+      for (const mark of batch) {
+        if (this.#announced.get(mark.course_key) === mark) this.#announced.delete(mark.course_key);
       }
     }
   }
 
   #repair(): void {
     this.#isBehind = true;
-    this.#repairing ??= this.#announceWhatIsBehind();
+    this.#repairing ??= this.#catchUp();
   }
 
-  /** Announces a batch at a time, until nothing is behind or Studio stops. */
-  async #announceWhatIsBehind(): Promise<void> {
+  /** Announces what is behind, again after a pause when something was left, until nothing is or Studio stops. */
+  async #catchUp(): Promise<void> {
     for (let pauseMs = FIRST_PAUSE_MS; this.#isBehind && !this.#stopped.signal.aborted;) {
       this.#isBehind = false;
       try {
-        const courses = await this.#announceBatch();
+        const courses = await this.#announceWhatIsBehind();
         if (courses > 0) this.#log.log('announced courses that the bus did not have', { courses });
-        this.#isBehind ||= courses > 0;
         pauseMs = FIRST_PAUSE_MS;
       } catch (error) {
         this.#isBehind = true;
-        this.#log.warn('courses could not be announced', { reason: String(error), nextTryMs: pauseMs });
+        this.#log.warn('courses could not be announced, or not be marked', {
+          reason: String(error),
+          nextTryMs: pauseMs,
+        });
         await this.#pause(pauseMs);
         pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
       }
@@ -126,19 +131,38 @@ export class CourseAuthoring implements OnApplicationBootstrap, OnApplicationShu
     this.#repairing = undefined;
   }
 
-  async #announceBatch(): Promise<number> {
+  /** Goes once through the courses that are behind, and rejects when one of them was left. */
+  async #announceWhatIsBehind(): Promise<number> {
     await this.#mark();
-    const keys = await this.store.unannounced(BATCH);
-    await Promise.all(keys.map((key) => this.#announceAgain(key)));
-    return keys.length;
+    const failures: unknown[] = [];
+    let courses = 0;
+    let batch: readonly CourseVersion[] = [];
+    do {
+      // Each batch begins behind the last one, whatever became of that: the way has an end.
+      batch = await this.store.unannounced(BATCH, batch.at(-1));
+      const failed = await this.#announceBatch(batch);
+      // One course that fails holds up no other. Where none goes through it is the bus, and the rest can wait.
+      if (failed.length > 0 && failed.length === batch.length) throw failed[0];
+      failures.push(...failed);
+      courses += batch.length - failed.length;
+    } while (batch.length === BATCH && !this.#stopped.signal.aborted);
+    if (failures.length > 0) throw failures[0];
+    return courses;
+  }
+
+  /** Answers why courses of the batch could not be announced. */
+  async #announceBatch(batch: readonly CourseVersion[]): Promise<unknown[]> {
+    const results = await Promise.allSettled(batch.map(({ course_key }) => this.#announceAgain(course_key)));
+    return results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
   }
 
   async #announceAgain(key: string): Promise<void> {
-    const sent = await this.#inTurn(key, async () => {
+    const { sent } = await this.#inTurn(key, async () => {
       const course = await this.store.find(key);
-      return { done: course && this.#announce(course, { signal: this.#stopped.signal }) };
+      if (!course) throw new Error('The database has no row under a key that it named itself.');
+      return { sent: this.#announce(course, { signal: this.#stopped.signal }) };
     });
-    await sent.done;
+    await sent;
   }
 
   async #pause(ms: number): Promise<void> {

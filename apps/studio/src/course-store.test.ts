@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { CourseStore } from './course-store.js';
-import type { CourseDraft } from './course.js';
+import type { Course, CourseDraft } from './course.js';
 import { openDatabase } from './database.js';
 
 async function setup() {
@@ -58,11 +58,15 @@ test('a course is unannounced until its last change was marked', async () => {
   const { store } = await setup();
   const first = (await store.put(draft('One'))).course;
   const second = (await store.put(draft('Two'))).course;
-  await store.put(draft('Other', '2027'));
+  const other = (await store.put(draft('Other', '2027'))).course;
+  const version = ({ course_key, updated_at }: Course) => ({ course_key, updated_at });
   await store.markAnnounced([first]);
-  expect(await store.unannounced(10)).toEqual([second.course_key, 'course-v1:edX+Demo+2027']);
+  expect(await store.unannounced(10)).toEqual([version(second), version(other)]);
+  expect(await store.unannounced(1)).toEqual([version(second)]);
+  expect(await store.unannounced(1, second)).toEqual([version(other)]);
+  expect(await store.unannounced(1, other)).toEqual([]);
   await store.markAnnounced([second]);
-  expect(await store.unannounced(10)).toEqual(['course-v1:edX+Demo+2027']);
+  expect(await store.unannounced(10)).toEqual([version(other)]);
   expect(await store.find(second.course_key)).toHaveProperty('announced_at', second.updated_at);
 });
 

@@ -11,8 +11,8 @@ export interface CourseQuery {
   readonly limit?: number | undefined;
 }
 
-/** The time at which a course was announced as it is. */
-export interface Announced {
+/** A course as it was at a time. */
+export interface CourseVersion {
   readonly course_key: string;
   readonly updated_at: string;
 }
@@ -53,20 +53,25 @@ export class CourseStore {
     return Number(n);
   }
 
-  /** Keys of courses that changed after they were last announced, the oldest change first. */
-  async unannounced(limit: number): Promise<string[]> {
-    const rows = await this.db
+  /** Courses that changed after they were last announced, the oldest change first: those behind `after`, by default all. */
+  unannounced(limit: number, after?: CourseVersion): Promise<CourseVersion[]> {
+    return this.db
       .selectFrom('studio_course')
-      .select('course_key')
+      .select(['course_key', 'updated_at'])
       .where((row) => row.or([row('announced_at', 'is', null), row('announced_at', '<', row.ref('updated_at'))]))
+      .$if(after !== undefined, (query) =>
+        query.where((row) =>
+          row(row.refTuple('updated_at', 'course_key'), '>', row.tuple(after!.updated_at, after!.course_key)),
+        ),
+      )
       .orderBy('updated_at')
+      .orderBy('course_key')
       .limit(limit)
       .execute();
-    return rows.map((row) => row.course_key);
   }
 
   /** Changes nothing for a course that has changed again since. */
-  async markAnnounced(announced: readonly Announced[]): Promise<void> {
+  async markAnnounced(announced: readonly CourseVersion[]): Promise<void> {
     const pairs = announced.map(({ course_key, updated_at }) => sql`(${course_key}, ${updated_at})`);
     await sql`
       update studio_course set announced_at = updated_at

@@ -77,8 +77,8 @@ test.each([
   expect(errorsOf({ ...BODY, ...change })).toEqual(fields);
 });
 
-test('an address that is no course key is refused', () => {
-  expect(errorsOf(BODY, 'demo')).toEqual(['course_key']);
+test.each(['demo', 'course-v1:a\0b+c+d', 'course-v1:a+\u001b[31m+d'])('an address of %j is refused', (key) => {
+  expect(errorsOf(BODY, key)).toEqual(['course_key']);
 });
 
 test.each([null, [], 'text', 1])('a body of %j is refused', (body) => {
