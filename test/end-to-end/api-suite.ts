@@ -1,6 +1,8 @@
-import { expect, test } from 'vitest';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { expect, onTestFinished, test } from 'vitest';
 import { BODY, keyOf, put } from './authors.js';
-import { eventually, stage, type BusEnv } from './samples.js';
+import { eventually, stage, type BusEnv, type Sample } from './samples.js';
 
 /** What scripts and other services may count on. */
 export function apiSuite(bus: BusEnv): void {
@@ -97,6 +99,40 @@ export function apiSuite(bus: BusEnv): void {
       });
       expect(await sample.stop()).toMatch(/^(0|SIGTERM)$/);
     }
+  });
+
+  test('both stop although some clients go on asking, and another never ends what it asks', async () => {
+    const { studio, catalog } = await both(bus);
+    const asks = [
+      { sample: studio, ask: async (n: number) => (await put(studio, keyOf(n), BODY)).status },
+      { sample: catalog, ask: async () => (await catalog.get('/api/courses')).status },
+    ];
+    for (const { sample, ask } of asks) {
+      const asking = Array.from({ length: 16 }, (_, n) => askUntilNobodyAnswers(() => ask(n)));
+      await Promise.all(asking.map(({ begun }) => begun));
+      await beginToAsk(sample);
+      expect(await sample.stop()).toMatch(/^(0|SIGTERM)$/);
+      expect(new Set(await Promise.all(asking.map(({ last }) => last)))).toEqual(new Set([200]));
+    }
+  });
+}
+
+/** One question after the other, over connections that are kept; says when it has begun, and the last status. */
+function askUntilNobodyAnswers(ask: () => Promise<number>): { begun: Promise<number>; last: Promise<number> } {
+  const begun = ask().then(ask);
+  const goOn = (last: number): Promise<number> => ask().then(goOn, () => last);
+  return { begun, last: begun.then(goOn) };
+}
+
+async function beginToAsk({ url }: Sample): Promise<void> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {});
+  onTestFinished(() => void socket.destroy());
+  await once(socket, 'connect');
+  await new Promise((resolve) => {
+    socket.write(
+      'PUT /api/courses/a HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{',
+      resolve,
+    );
   });
 }
 

@@ -4,6 +4,7 @@ import { EventBusModule } from '@event-bus/nest';
 import { CoursesModule } from './courses.module.js';
 import { DatabaseModule } from './database.module.js';
 import { HealthModule } from './health.module.js';
+import { LastAnswers } from './last-answers.js';
 import type { Settings } from './settings.js';
 
 @Module({})
@@ -12,6 +13,7 @@ export class AppModule {
     const { topicPrefix } = settings.bus;
     return {
       module: AppModule,
+      providers: [LastAnswers],
       imports: [
         DatabaseModule.forRoot(settings),
         CoursesModule,

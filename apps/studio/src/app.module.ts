@@ -5,6 +5,7 @@ import { COURSE_CATALOG_INFO_CHANGED } from '@event-bus/openedx';
 import { CoursesModule } from './courses.module.js';
 import { DatabaseModule } from './database.module.js';
 import { HealthModule } from './health.module.js';
+import { LastAnswers } from './last-answers.js';
 import type { Settings } from './settings.js';
 
 @Module({})
@@ -13,6 +14,7 @@ export class AppModule {
     const { topicPrefix } = settings.bus;
     return {
       module: AppModule,
+      providers: [LastAnswers],
       imports: [
         DatabaseModule.forRoot(settings),
         CoursesModule,
