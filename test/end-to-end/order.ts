@@ -1,28 +1,38 @@
-import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
-import { onTestFinished } from 'vitest';
-import type { Sample } from './samples.js';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Env, Stage } from './samples.js';
 
-/** Listens to Catalog's changes over restarts, and finds courses that went back in time. */
-export async function watchOrder(catalog: Sample) {
-  const last = new Map<string, string>();
-  const reversed: string[] = [];
-  const stopping = new AbortController();
-  onTestFinished(() => stopping.abort());
-  const told = ({ course_key, eventTime }: { course_key: string; eventTime: string }) => {
-    const before = last.get(course_key) ?? '';
-    if (eventTime < before) reversed.push(`${course_key}: ${eventTime} after ${before}`);
-    last.set(course_key, eventTime);
-  };
-  const watch = async (one: Sample) => {
-    const { body } = await fetch(`${one.url}/api/changes`, { signal: stopping.signal });
-    const lines = createInterface({ input: Readable.fromWeb(body as any).on('error', () => {}) });
-    lines.on('error', () => {});
-    lines.on('line', (line) => {
-      const data = /^data: (\[.*)$/.exec(line)?.[1];
-      if (data) (JSON.parse(data) as Parameters<typeof told>[0][]).forEach(told);
-    });
-  };
-  await watch(catalog);
-  return { watch, reversed: () => reversed };
+interface Handled {
+  readonly course_key: string;
+  readonly eventTime: string;
+  readonly eventId: string;
+}
+
+/** For Catalogs started with `env`: what their handlers did, over restarts and in several processes. */
+export function watchOrder({ path }: Stage) {
+  const file = join(path, 'handled');
+  const env: Env = { HANDLED: file, NODE_OPTIONS: `--import ${fileURLToPath(WITNESS)}` };
+  const handled = () =>
+    (existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : []).map((line) => JSON.parse(line) as Handled);
+  return { env, overtaken: () => overtaken(handled()), count: () => handled().length };
+}
+
+const WITNESS = new URL('./fixtures/slow-entries.mjs', import.meta.url);
+
+/**
+ * Events that were handled after a later one of their course. What a crash makes come again does not count: it was
+ * handled before the later one, and once more behind it.
+ */
+function overtaken(handled: readonly Handled[]): string[] {
+  const seen = new Set<string>();
+  const latest = new Map<string, string>();
+  return handled.flatMap(({ course_key, eventTime, eventId }) => {
+    if (seen.has(eventId)) return [];
+    seen.add(eventId);
+    const before = latest.get(course_key) ?? '';
+    if (eventTime < before) return [`${course_key}: ${eventTime} after ${before}`];
+    latest.set(course_key, eventTime);
+    return [];
+  });
 }
