@@ -41,9 +41,14 @@ export async function openBrowser(executablePath: string): Promise<BrowserContex
   return browser;
 }
 
-/** Opens a page and notes everything that a page of ours must never do. */
-export async function openPage(browser: BrowserContext, url: string): Promise<{ page: Page; faults: string[] }> {
+/** Opens a page and notes everything that a page of ours must never do. `prepare` gets the page before it is opened. */
+export async function openPage(
+  browser: BrowserContext,
+  url: string,
+  prepare: (page: Page) => Promise<void> = async () => {},
+): Promise<{ page: Page; faults: string[] }> {
   const page = await browser.newPage();
+  await prepare(page);
   const faults: string[] = [];
   page.on('console', (line) => {
     if (['error', 'warning'].includes(line.type())) faults.push(`console: ${line.text()}`);

@@ -4,7 +4,7 @@ import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { BODY, keyOf, put } from './authors.js';
 import { findChromium, openBrowser, openPage } from './browser.js';
-import { freePort, stage, type BusEnv } from './samples.js';
+import { eventually, freePort, stage, type BusEnv } from './samples.js';
 
 /** The two pages, as people see them. END_TO_END_PICTURES=<folder> keeps pictures of them. */
 export function pageSuite(bus: BusEnv): void {
@@ -85,6 +85,27 @@ export function pageSuite(bus: BusEnv): void {
     await page.getByText(/^Saved and announced/).waitFor();
     expect((await studio.get(`/api/courses/${keyOf(1)}`)).body).toMatchObject({ start, hidden: true });
     expect(faults).toEqual([]);
+  });
+
+  test('a date that is none is shown as it was written, and harms no other course', async () => {
+    const on = stage(bus);
+    const [studio, catalog, browser] = await Promise.all([on.studio(), on.catalog(), open()]);
+    for (const n of [1, 2]) await put(studio, keyOf(n), { ...BODY, name: `Course ${n}` });
+    await eventually(async () => expect((await catalog.get('/api/courses')).body).toHaveLength(2));
+    for (const { url } of [studio, catalog]) {
+      const { page, faults } = await openPage(browser, url, async (unopened) => {
+        await unopened.route('**/api/courses?*', async (route) => {
+          const response = await route.fetch();
+          const [first, ...others] = (await response.json()) as object[];
+          await route.fulfill({ response, json: [{ ...first, start: 'TBD', end: 'later' }, ...others] });
+        });
+      });
+      await page.getByText('TBD').waitFor();
+      await page.getByText('Course 1').waitFor();
+      if (url === catalog.url) await live(page);
+      else await page.getByRole('button', { name: /TBD/ }).click();
+      expect(faults).toEqual([]);
+    }
   });
 
   test('a page that was cut off shows what happened meanwhile', async () => {

@@ -101,8 +101,11 @@ function tags({ pacing, hidden, invitation_only }) {
   return names.filter(Boolean).map((name) => element('span', 'tag', name));
 }
 
+/** Who sent it answers for what it says: what is no date is shown as it was written. */
 function date(time) {
-  return time === null ? '–' : dates.format(new Date(time));
+  if (time === null) return '–';
+  const when = new Date(time);
+  return Number.isNaN(when.getTime()) ? time : dates.format(when);
 }
 
 function age(ms) {

@@ -65,5 +65,6 @@ function sentence(message) {
 function toLocal(time) {
   if (!time) return '';
   const date = new Date(time);
+  if (Number.isNaN(date.getTime())) return '';
   return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }

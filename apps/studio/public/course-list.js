@@ -31,9 +31,15 @@ function item(course, current, select) {
 }
 
 function keyAndStart({ course_key, start }) {
-  const line = element('span', `${course_key} · ${dates.format(new Date(start))}`);
+  const line = element('span', `${course_key} · ${date(start)}`);
   line.className = 'key';
   return line;
+}
+
+/** What is no date is shown as it was written. */
+function date(time) {
+  const when = new Date(time);
+  return Number.isNaN(when.getTime()) ? time : dates.format(when);
 }
 
 function element(name, text) {
