@@ -81,17 +81,20 @@ class Reader {
 
   constructor(response: Writable) {
     this.#response = response;
-    this.#heartbeat = setInterval(() => this.#write(':\n\n'), HEARTBEAT_MS);
+    this.#heartbeat = setInterval(() => this.#response.writableNeedDrain || this.#write(':\n\n'), HEARTBEAT_MS);
     this.#write(`retry: ${RECONNECT_AFTER_MS}\n\n`);
   }
 
   tell(entry: CourseEntry): void {
+    // The list that it is about to ask for will hold this one as well.
+    if (this.#mustReload) return;
     this.#pending.set(entry.course_key, entry);
     if (this.#pending.size > MOST_PENDING) this.reload();
     else this.#flush();
   }
 
   reload(): void {
+    this.#pending.clear();
     this.#mustReload = true;
     this.#flush();
   }
