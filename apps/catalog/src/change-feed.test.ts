@@ -8,7 +8,9 @@ import type { EntryStore } from './entry-store.js';
 
 function setup(highWaterMark = 1 << 20) {
   const others: CourseEntry[] = [];
-  const feed = new ChangeFeed({ fromOthers: async () => others } as unknown as EntryStore);
+  const fromOthers = async (since: string, limit: number) =>
+    others.filter(({ receivedAt }) => receivedAt >= since).slice(0, limit);
+  const feed = new ChangeFeed({ fromOthers } as unknown as EntryStore);
   onTestFinished(() => feed.beforeApplicationShutdown());
   const response = new PassThrough({ readableHighWaterMark: highWaterMark, writableHighWaterMark: highWaterMark });
   feed.open(response);
@@ -29,7 +31,8 @@ function setup(highWaterMark = 1 << 20) {
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
-const entry = (name: string, key = name) => ({ course_key: key, name, eventTime: name }) as CourseEntry;
+const entry = (name: string, key = name) =>
+  ({ course_key: key, name, eventTime: name, receivedAt: new Date().toISOString() }) as CourseEntry;
 
 test('a page is told of each change', async () => {
   const { feed, told, read } = setup();
@@ -68,6 +71,32 @@ test('changes that another process handled are told once', async () => {
   await vi.waitFor(() => expect(told).toEqual(['theirs']), 3_000);
   others.splice(0, 1, entry('theirs, again', 'course'));
   await vi.waitFor(() => expect(told).toEqual(['theirs', 'theirs, again']), 3_000);
+});
+
+test('what others handled while this process stood still is told when it goes on', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const { others, told, read } = setup();
+  read();
+  await vi.advanceTimersByTimeAsync(2_000);
+
+  others.push(entry('meanwhile'));
+  vi.setSystemTime(Date.now() + 60_000);
+  await vi.advanceTimersByTimeAsync(2_000);
+
+  expect(told).toEqual(['meanwhile']);
+});
+
+test('a page is told to load the list when others handled too much', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const { others, told, read } = setup();
+  read();
+
+  for (let n = 0; n < 1_500; n++) others.push(entry(`${n}`));
+  await vi.advanceTimersByTimeAsync(2_000);
+
+  expect(told).toEqual(['reload']);
 });
 
 test('stopping ends every page', async () => {

@@ -13,6 +13,7 @@ export class ChangeFeed implements BeforeApplicationShutdown {
   readonly #log = new Logger(ChangeFeed.name);
   readonly #readers = new Set<Reader>();
   #look: NodeJS.Timeout | undefined;
+  #lookedAt = 0;
   #others: OthersSeen = new Map();
 
   constructor(private readonly entries: EntryStore) {}
@@ -25,7 +26,7 @@ export class ChangeFeed implements BeforeApplicationShutdown {
   open(response: Writable): void {
     const reader = new Reader(response);
     this.#readers.add(reader);
-    this.#look ??= this.#lookLater();
+    if (!this.#look) this.#begin();
     response.once('close', () => {
       reader.end();
       this.#readers.delete(reader);
@@ -37,6 +38,11 @@ export class ChangeFeed implements BeforeApplicationShutdown {
   beforeApplicationShutdown(): void {
     for (const reader of this.#readers) reader.end();
     this.#rest();
+  }
+
+  #begin(): void {
+    this.#lookedAt = Date.now();
+    this.#look = this.#lookLater();
   }
 
   #rest(): void {
@@ -52,12 +58,14 @@ export class ChangeFeed implements BeforeApplicationShutdown {
   }
 
   async #lookForOthers(): Promise<void> {
-    // Looks back further than it must, for rows that were written late and for clocks that disagree a little.
-    const since = new Date(Date.now() - LOOK_BACK_MS).toISOString();
+    // Looks back further than to the last look, for rows that were written late and for clocks that disagree a little.
+    const since = new Date(this.#lookedAt - LOOK_BACK_MS).toISOString();
+    const now = Date.now();
     try {
       const found = await this.entries.fromOthers(since, MOST_PENDING);
       const news = found.filter((entry) => this.#others.get(entry.course_key) !== entry.eventTime);
       this.#others = new Map(found.map((entry) => [entry.course_key, entry.eventTime]));
+      this.#lookedAt = now;
       for (const reader of this.#readers) {
         if (found.length === MOST_PENDING && news.length > 0) reader.reload();
         else for (const entry of news) reader.tell(entry);
