@@ -6,7 +6,11 @@ const TRY_AGAIN_MS = 1_000;
  */
 export function followChanges({ onState, onConnect, onReload, onChanges }) {
   const source = new EventSource('api/changes');
+  let isOver = false;
   const startAgain = () => {
+    // More than one load of a connection may fail.
+    if (isOver) return;
+    isOver = true;
     source.close();
     onState('reconnecting');
     setTimeout(() => followChanges({ onState, onConnect, onReload, onChanges }), TRY_AGAIN_MS);
