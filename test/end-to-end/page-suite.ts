@@ -136,7 +136,7 @@ export function pageSuite(bus: BusEnv): void {
     }
   });
 
-  test('thousands of changes leave a page that works, with the last ones on top', async () => {
+  test('hundreds of changes leave a page that works, with the last ones on top', async () => {
     const on = stage(bus);
     const [studio, catalog, browser] = await Promise.all([on.studio(), on.catalog(), open()]);
     const { page, faults } = await openPage(browser, catalog.url);
@@ -149,9 +149,68 @@ export function pageSuite(bus: BusEnv): void {
     await put(studio, keyOf(7), { ...BODY, name: 'The last one' });
     await page.locator('tbody tr').first().getByText('The last one').waitFor();
     expect(await page.locator('tbody tr').count()).toBe(200);
+    await page.getByText('The 200 changed last.').waitFor();
     await page.getByLabel('Find courses by name or key').fill('many 399');
     await page.locator('tbody tr').nth(1).waitFor({ state: 'detached' });
     expect(await page.locator('tbody tr').textContent()).toContain('Many 399');
+    expect(await page.getByText('changed last').isVisible()).toBe(false);
+    expect(faults).toEqual([]);
+  });
+
+  test('a course that is renamed comes into a search, and leaves it', async () => {
+    const on = stage(bus);
+    const [studio, catalog, browser] = await Promise.all([on.studio(), on.catalog(), open()]);
+    for (const n of [1, 2]) await put(studio, keyOf(n), { ...BODY, name: `History ${n}` });
+    const { page, faults } = await openPage(browser, catalog.url);
+    await page.locator('tbody tr').nth(1).waitFor();
+    await page.getByLabel('Find courses by name or key').fill('history 1');
+    await page.locator('tbody tr').nth(1).waitFor({ state: 'detached' });
+
+    await put(studio, keyOf(1), { ...BODY, name: 'Physics' });
+    await page.getByText('No course has “history 1”').waitFor();
+    expect(await page.locator('tbody tr').count()).toBe(0);
+
+    await put(studio, keyOf(2), { ...BODY, name: 'History 1' });
+    await page.locator('tbody tr').getByText(keyOf(2)).waitFor();
+    expect(await page.getByText('No course has').isVisible()).toBe(false);
+    expect(faults).toEqual([]);
+  });
+
+  test('a change that is told while the list is on its way is not lost', async () => {
+    const on = stage(bus);
+    const [studio, catalog, browser] = await Promise.all([on.studio(), on.catalog(), open()]);
+    await put(studio, keyOf(1), BODY);
+    await eventually(async () => expect((await catalog.get('/api/courses')).body).toHaveLength(1));
+    const { page, faults } = await openPage(browser, catalog.url, async (unopened) => {
+      await unopened.route('**/api/courses?limit=200*', async (route) => {
+        const response = await route.fetch();
+        await put(studio, keyOf(2), { ...BODY, name: 'Told meanwhile' });
+        await unopened.getByRole('cell').getByText('Told meanwhile').waitFor();
+        await route.fulfill({ response });
+      });
+    });
+    await live(page);
+    expect(await page.locator('tbody tr').allTextContents()).toEqual([
+      expect.stringContaining('Told meanwhile'),
+      expect.stringContaining(BODY.name),
+    ]);
+    expect(faults).toEqual([]);
+  });
+
+  test('a page that could not follow asks for the list', async () => {
+    const on = stage(bus);
+    const [studio, catalog, browser] = await Promise.all([on.studio(), on.catalog(), open()]);
+    await put(studio, keyOf(1), BODY);
+    await eventually(async () => expect((await catalog.get('/api/courses')).body).toHaveLength(1));
+    const { page, faults } = await openPage(browser, catalog.url, async (unopened) => {
+      // A feed that says so and nothing else, and a first list from before the course.
+      await unopened.route('**/api/changes', (route) =>
+        route.fulfill({ contentType: 'text/event-stream', body: 'retry: 600000\nevent: reload\ndata: \n\n' }),
+      );
+      const isFirst = { times: 1 };
+      await unopened.route('**/api/courses?limit=200*', (route) => route.fulfill({ json: [] }), isFirst);
+    });
+    await page.getByRole('cell').getByText(BODY.name).waitFor();
     expect(faults).toEqual([]);
   });
 

@@ -9,7 +9,7 @@ const SAY_EVERY_MS = 1_500;
 const search = document.getElementById('search');
 const connection = document.getElementById('connection');
 const latest = document.getElementById('latest');
-const table = new CourseTable(SHOWN);
+const table = new CourseTable(SHOWN, matchesSearch);
 
 search.addEventListener('input', debounced(load, SEARCH_PAUSE_MS));
 const showFiguresSoon = atMostEvery(FIGURES_EVERY_MS, showFigures);
@@ -21,22 +21,27 @@ followChanges({
   onConnect: () => Promise.all([load(), showFigures()]),
   onReload: load,
   onChanges(entries) {
-    table.put(entries.filter(matchesSearch));
+    table.put(entries);
     saySoon(entries.at(-1));
     showFiguresSoon();
   },
 });
 setInterval(() => table.tick(), 1_000);
 
+let loads = 0;
+
 async function load() {
+  const own = ++loads;
   const text = search.value.trim();
+  const askedAt = performance.now();
   const response = await fetch(`api/courses?limit=${SHOWN}&search=${encodeURIComponent(text)}`);
   if (!response.ok) throw new Error(response.statusText);
   const entries = await response.json();
-  // An answer to what is no longer asked.
-  if (text !== search.value.trim()) return;
-  table.replace(entries, { total: Number(response.headers.get('x-total-count')), search: text });
-  if (text === '') count(Number(response.headers.get('x-total-count')));
+  // Somebody has asked again.
+  if (own !== loads) return;
+  const total = Number(response.headers.get('x-total-count'));
+  table.replace(entries, { total, search: text, askedAt });
+  if (text === '') count(total);
 }
 
 async function showFigures() {

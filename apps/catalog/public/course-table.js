@@ -1,29 +1,36 @@
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 const spans = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });
 
-/** The table of courses: the latest change first, no more than `limit` rows, painted once a frame however much comes. */
+/**
+ * The table of courses: the latest change first, no more than `limit` rows, painted once a frame however much comes.
+ * `belongs` says whether a course is among those that are looked for.
+ */
 export class CourseTable {
   #rows = document.getElementById('rows');
   #empty = document.getElementById('empty');
-  /** Entry and row by course key. */
+  /** By course key: the entry, its row, and when it was told; those of a list were not. */
   #shown = new Map();
   #waiting = new Map();
   #limit;
+  #belongs;
+  #search = '';
+  #isCut = false;
 
-  constructor(limit) {
+  constructor(limit, belongs) {
     this.#limit = limit;
+    this.#belongs = belongs;
   }
 
-  /** Shows this list, but what was told of a course and is later stays. */
-  replace(entries, { total, search }) {
-    const before = new Map(this.#shown);
+  /** Shows the list that was asked for at a time; of what was told since then and what it holds the later counts. */
+  replace(entries, { total, search, askedAt }) {
+    const told = [...this.#shown.values()].filter(({ toldAt }) => toldAt >= askedAt);
     this.#shown.clear();
     this.#rows.replaceChildren();
-    for (const entry of entries) {
-      const known = before.get(entry.course_key)?.entry;
-      this.#show(known && isLater(known, entry) ? known : entry);
-    }
-    this.#hint(entries.length, total, search);
+    this.#search = search;
+    this.#isCut = total > entries.length;
+    for (const entry of entries) this.#show(entry);
+    for (const { entry, toldAt } of told) this.#change(entry, toldAt);
+    this.#hint();
   }
 
   put(entries) {
@@ -44,22 +51,27 @@ export class CourseTable {
   }
 
   #paint() {
-    for (const entry of this.#waiting.values()) {
-      const shown = this.#shown.get(entry.course_key);
-      if (shown && !isLater(entry, shown.entry)) continue;
-      shown?.row.remove();
-      this.#show(entry).classList.add('changed');
-    }
+    const toldAt = performance.now();
+    for (const entry of this.#waiting.values()) this.#change(entry, toldAt)?.classList.add('changed');
     this.#waiting.clear();
-    if (this.#shown.size > 0) this.#empty.hidden = true;
+    this.#hint();
   }
 
-  #show(entry) {
+  /** A course that was renamed may come or go. Answers the row, if there is a new one. */
+  #change(entry, toldAt) {
+    const shown = this.#shown.get(entry.course_key);
+    if (shown && !isLater(entry, shown.entry)) return undefined;
+    shown?.row.remove();
+    this.#shown.delete(entry.course_key);
+    return this.#belongs(entry) ? this.#show(entry, toldAt) : undefined;
+  }
+
+  #show(entry, toldAt) {
     const row = rowOf(entry);
     let next = this.#rows.firstElementChild;
     while (next && next.dataset.time > entry.eventTime) next = next.nextElementSibling;
     this.#rows.insertBefore(row, next);
-    this.#shown.set(entry.course_key, { entry, row });
+    this.#shown.set(entry.course_key, { entry, row, toldAt });
     if (this.#shown.size > this.#limit) this.#forgetLast();
     return row;
   }
@@ -68,14 +80,16 @@ export class CourseTable {
     const last = this.#rows.lastElementChild;
     this.#shown.delete(last.dataset.key);
     last.remove();
+    this.#isCut = true;
   }
 
-  #hint(shown, total, search) {
-    this.#empty.hidden = shown > 0 && shown >= total;
+  #hint() {
+    const shown = this.#shown.size;
+    this.#empty.hidden = shown > 0 && !this.#isCut;
     if (shown > 0)
       this.#empty.textContent = `The ${shown.toLocaleString()} changed last. Find the others by name or key.`;
-    else if (search === '') this.#empty.textContent = 'No courses yet. Save one in Studio and watch this page.';
-    else this.#empty.textContent = `No course has “${search}” in its name or key.`;
+    else if (this.#search === '') this.#empty.textContent = 'No courses yet. Save one in Studio and watch this page.';
+    else this.#empty.textContent = `No course has “${this.#search}” in its name or key.`;
   }
 }
 
