@@ -68,7 +68,9 @@ export function apiSuite(bus: BusEnv): void {
         ],
       },
     });
-    expect((await put(studio, 'no-key', BODY)).body.errors[0].field).toBe('course_key');
+    for (const key of ['no-key', 'course-v1:a\0b+c+d']) {
+      expect((await put(studio, key, BODY)).body.errors[0].field).toBe('course_key');
+    }
     const text = await fetch(`${studio.url}/api/courses/${keyOf(1)}`, { method: 'PUT', body: '{}' });
     expect(text.status).toBe(415);
     expect((await studio.get('/api/courses')).body).toEqual([]);
@@ -85,7 +87,16 @@ export function apiSuite(bus: BusEnv): void {
       const cut = await sample.get('/api/courses?limit=2');
       expect(cut.body).toHaveLength(2);
       expect(cut.headers.get('x-total-count')).toBe('5');
-      expect((await sample.get('/api/courses?limit=none')).status).toBe(400);
+      for (const query of [
+        'limit=none',
+        'limit=99999999999999999999',
+        'limit=1&limit=2',
+        'search=%00',
+        'search=a&search=b',
+      ]) {
+        expect((await sample.get(`/api/courses?${query}`)).status, query).toBe(400);
+      }
+      expect((await sample.get(`/api/courses/${encodeURIComponent(keyOf(3))}%00b`)).status).toBe(404);
     }
   });
 

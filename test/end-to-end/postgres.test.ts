@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, describe, expect, test } from 'vitest';
-import { Authors, expectInStep } from './authors.js';
+import { Authors, BODY, expectInStep, keyOf, put } from './authors.js';
 import { embeddedBus, eventually, stage, type Env } from './samples.js';
 
 /** The start script, with types. */
@@ -61,12 +61,26 @@ function suite(server: Started): void {
       await expectInStep(studio, catalog, authors);
     });
 
+    test('what hostile addresses ask for is refused or not there', async () => {
+      const on = stage(embeddedBus, await freshDatabase());
+      for (const sample of await Promise.all([on.studio(), on.catalog()])) {
+        expect((await sample.get('/api/courses?limit=9999999999')).status).toBe(400);
+        expect((await sample.get('/api/courses?search=%00')).status).toBe(400);
+        expect((await sample.get('/api/courses/a%00b')).status).toBe(404);
+      }
+    });
+
     test('a Studio whose database was away goes on', async () => {
       const on = stage(embeddedBus);
       const [studio, catalog] = await Promise.all([on.studio(await freshDatabase()), on.catalog()]);
       const authors = new Authors(studio);
       await authors.edit(20);
       await server.kill();
+      expect(await put(studio, keyOf(1), BODY)).toMatchObject({
+        status: 503,
+        body: { message: expect.stringContaining('Try again') },
+      });
+      expect((await studio.get('/api/courses')).status).toBe(503);
       const editing = authors.edit(50);
       await eventually(async () => expect((await studio.get('/health/ready')).status).toBe(503));
       await server.restart();

@@ -1,9 +1,10 @@
-import { BadRequestException, Controller, Get, NotFoundException, Param, Query, Res } from '@nestjs/common';
+import { Controller, Get, NotFoundException, Param, Query, Res } from '@nestjs/common';
 import type { ServerResponse } from 'node:http';
 import { ChangeFeed } from './change-feed.js';
 import type { CourseEntry } from './course-entry.js';
 import { EntryStore } from './entry-store.js';
 import { Latencies } from './latencies.js';
+import { readListQuery } from './list-query.js';
 
 @Controller('api')
 export class CoursesController {
@@ -15,13 +16,12 @@ export class CoursesController {
 
   @Get('courses')
   async list(
-    @Query('search') search: unknown,
-    @Query('limit') limit: unknown,
+    @Query() query: Record<string, unknown>,
     @Res({ passthrough: true }) response: ServerResponse,
   ): Promise<CourseEntry[]> {
-    const part = typeof search === 'string' ? search : '';
-    const entries = await this.entries.list({ search: part, limit: readLimit(limit) });
-    response.setHeader('x-total-count', limit === undefined ? entries.length : await this.entries.count(part));
+    const { search, limit } = readListQuery(query);
+    const entries = await this.entries.list({ search, limit });
+    response.setHeader('x-total-count', limit === undefined ? entries.length : await this.entries.count(search));
     return entries;
   }
 
@@ -43,11 +43,4 @@ export class CoursesController {
     response.writeHead(200, { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' });
     this.feed.open(response);
   }
-}
-
-function readLimit(limit: unknown): number | undefined {
-  if (limit === undefined) return undefined;
-  const number = Number(limit);
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new BadRequestException({ errors: [{ field: 'limit', message: 'must be an integer above 0' }] });
 }

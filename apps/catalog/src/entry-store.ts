@@ -5,7 +5,7 @@ import type { CourseEntry } from './course-entry.js';
 import type { CatalogDatabase, EntryRow } from './database.js';
 
 export interface EntryQuery {
-  /** Part of a name or key, in any case. */
+  /** Part of a name or key. Capital or small is the same for A to Z, and for the letters that PostgreSQL's locale knows. */
   readonly search?: string | undefined;
   /** By default all. */
   readonly limit?: number | undefined;
@@ -36,6 +36,8 @@ export class EntryStore {
   }
 
   async find(key: string): Promise<CourseEntry | undefined> {
+    // PostgreSQL refuses such a text, and libsql looks for the part before.
+    if (key.includes('\0')) return undefined;
     const row = await this.db.selectFrom('catalog_course').selectAll().where('course_key', '=', key).executeTakeFirst();
     return row && toEntry(row);
   }

@@ -5,7 +5,7 @@ import type { CourseRow, StudioDatabase } from './database.js';
 import { timeAfter } from './microseconds.js';
 
 export interface CourseQuery {
-  /** Part of a name or key, in any case. */
+  /** Part of a name or key. Capital or small is the same for A to Z, and for the letters that PostgreSQL's locale knows. */
   readonly search?: string | undefined;
   /** By default all. */
   readonly limit?: number | undefined;
@@ -32,6 +32,8 @@ export class CourseStore {
   }
 
   async find(key: string): Promise<Course | undefined> {
+    // PostgreSQL refuses such a text, and libsql looks for the part before.
+    if (key.includes('\0')) return undefined;
     const row = await this.#row(key);
     return row && toCourse(row);
   }

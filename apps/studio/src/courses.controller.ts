@@ -17,6 +17,7 @@ import type { ServerResponse } from 'node:http';
 import { CourseAuthoring, NotAnnounced } from './course-authoring.js';
 import { CourseStore } from './course-store.js';
 import { readDraft, type Course } from './course.js';
+import { readListQuery } from './list-query.js';
 
 @Controller('api/courses')
 export class CoursesController {
@@ -50,13 +51,12 @@ export class CoursesController {
 
   @Get()
   async list(
-    @Query('search') search: unknown,
-    @Query('limit') limit: unknown,
+    @Query() query: Record<string, unknown>,
     @Res({ passthrough: true }) response: ServerResponse,
   ): Promise<Course[]> {
-    const part = typeof search === 'string' ? search : '';
-    const courses = await this.store.list({ search: part, limit: readLimit(limit) });
-    response.setHeader('x-total-count', limit === undefined ? courses.length : await this.store.count(part));
+    const { search, limit } = readListQuery(query);
+    const courses = await this.store.list({ search, limit });
+    response.setHeader('x-total-count', limit === undefined ? courses.length : await this.store.count(search));
     return courses;
   }
 
@@ -75,10 +75,3 @@ export class CoursesController {
 }
 
 const NOT_JSON = { errors: [{ field: 'content-type', message: 'must be application/json' }] };
-
-function readLimit(limit: unknown): number | undefined {
-  if (limit === undefined) return undefined;
-  const number = Number(limit);
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new BadRequestException({ errors: [{ field: 'limit', message: 'must be an integer above 0' }] });
-}
