@@ -1,5 +1,7 @@
 import { Module, type DynamicModule, type OnApplicationShutdown } from '@nestjs/common';
+import { APP_INTERCEPTOR } from '@nestjs/core';
 import { Kysely } from 'kysely';
+import { DatabaseAway } from './database-away.js';
 import { openDatabase, type CatalogDatabase } from './database.js';
 import type { Settings } from './settings.js';
 
@@ -12,7 +14,10 @@ export class DatabaseModule implements OnApplicationShutdown {
     return {
       module: DatabaseModule,
       global: true,
-      providers: [{ provide: Kysely, useFactory: () => openDatabase(settings) }],
+      providers: [
+        { provide: Kysely, useFactory: () => openDatabase(settings) },
+        { provide: APP_INTERCEPTOR, useClass: DatabaseAway },
+      ],
       exports: [Kysely],
     };
   }

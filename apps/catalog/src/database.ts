@@ -58,9 +58,15 @@ export async function openDatabase(at: DatabaseSettings): Promise<Kysely<Catalog
         continue;
       }
       await db.destroy();
-      throw error;
+      throw at.databaseUrl ? unusable(error) : error;
     }
   }
+}
+
+function unusable(error: unknown): Error {
+  // An address that was tried in several ways has a code and no message.
+  const { message, code } = error as NodeJS.ErrnoException;
+  return new Error(`The database of DATABASE_URL cannot be used: ${message || code}`, { cause: error });
 }
 
 function postgres(connectionString: string): Dialect {

@@ -93,5 +93,11 @@ test(
   },
 );
 
+test('a PostgreSQL that does not answer is named by the variable that says where it is', async () => {
+  await expect(openDatabase({ databaseUrl: 'postgres://127.0.0.1:1/x', databaseFile: '' })).rejects.toThrow(
+    /DATABASE_URL.*ECONNREFUSED/,
+  );
+});
+
 /** A process that begins to write to the file and does not end. */
 const HOLDER = new URL('./lock-holder.test.fixture.mjs', import.meta.url);

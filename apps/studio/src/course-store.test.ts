@@ -61,10 +61,12 @@ test('a course is unannounced until its last change was marked', async () => {
   const other = (await store.put(draft('Other', '2027'))).course;
   const version = ({ course_key, updated_at }: Course) => ({ course_key, updated_at });
   await store.markAnnounced([first]);
-  expect(await store.unannounced(10)).toEqual([version(second), version(other)]);
-  expect(await store.unannounced(1)).toEqual([version(second)]);
-  expect(await store.unannounced(1, second)).toEqual([version(other)]);
-  expect(await store.unannounced(1, other)).toEqual([]);
+  const place = ({ course_key, updated_at }: Course) => `${updated_at} ${course_key}`;
+  const behind = [second, other].sort((a, b) => (place(a) > place(b) ? 1 : -1)).map(version);
+  expect(await store.unannounced(10)).toEqual(behind);
+  expect(await store.unannounced(1)).toEqual(behind.slice(0, 1));
+  expect(await store.unannounced(1, behind[0])).toEqual(behind.slice(1));
+  expect(await store.unannounced(1, behind[1])).toEqual([]);
   await store.markAnnounced([second]);
   expect(await store.unannounced(10)).toEqual([version(other)]);
   expect(await store.find(second.course_key)).toHaveProperty('announced_at', second.updated_at);
@@ -89,5 +91,11 @@ test('a second Studio on one file is told what to do', async () => {
   const { databaseFile } = await setup();
   await expect(openDatabase({ databaseFile })).rejects.toThrow(
     /is in use by another Studio.*EVENT_BUS_PATH.*DATABASE_URL/s,
+  );
+});
+
+test('a PostgreSQL that does not answer is named by the variable that says where it is', async () => {
+  await expect(openDatabase({ databaseUrl: 'postgres://127.0.0.1:1/x', databaseFile: '' })).rejects.toThrow(
+    /DATABASE_URL.*ECONNREFUSED/,
   );
 });
