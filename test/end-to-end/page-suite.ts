@@ -87,6 +87,106 @@ export function pageSuite(bus: BusEnv): void {
     expect(faults).toEqual([]);
   });
 
+  test('a date that is half typed, or has a year of five digits, is not taken for none', async () => {
+    const on = stage(bus);
+    const [studio, browser] = await Promise.all([on.studio(), open()]);
+    const { page, faults } = await openPage(browser, studio.url);
+    await page.getByLabel('Key', { exact: true }).fill(keyOf(1));
+    await page.getByLabel('Name', { exact: true }).fill('Half a date');
+    await page.getByLabel('Starts').fill('20266-02-01T09:00');
+    await page.getByLabel('Ends').focus();
+    await page.keyboard.type('07012026');
+    await page.getByRole('button', { name: 'Save' }).click();
+
+    await page.getByText('Not saved: please correct what is marked.').waitFor();
+    expect(await page.locator('#start-wrong').textContent()).toContain('a year of four digits');
+    expect(await page.locator('#end-wrong').textContent()).toContain('complete this date');
+    expect((await studio.get('/api/courses')).body).toEqual([]);
+    expect(faults).toEqual([]);
+  });
+
+  test('a date that the form cannot show is kept', async () => {
+    const on = stage(bus);
+    const [studio, browser] = await Promise.all([on.studio(), open()]);
+    const start = '0001-01-01T00:00:00+14:00';
+    await put(studio, keyOf(1), { ...BODY, start });
+    const { page, faults } = await openPage(browser, studio.url);
+    await page.getByRole('button', { name: new RegExp(BODY.name) }).click();
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText(/^Saved and announced/).waitFor();
+    expect((await studio.get(`/api/courses/${keyOf(1)}`)).body).toMatchObject({ start });
+    expect(faults).toEqual([]);
+  });
+
+  test('the answer to a save leaves alone what was typed and selected meanwhile', async () => {
+    const on = stage(bus);
+    const [studio, browser] = await Promise.all([on.studio(), open()]);
+    for (const n of [1, 2]) await put(studio, keyOf(n), { ...BODY, name: `Course ${n}` });
+    const { page, faults } = await openPage(browser, studio.url);
+    const name = page.getByLabel('Name', { exact: true });
+    const save = page.getByRole('button', { name: 'Save' });
+    const answers = await holdAnswers(page, /\/api\/courses\/./);
+    await page.getByRole('button', { name: /Course 1/ }).click();
+    await name.fill('First');
+    await save.focus();
+    await page.keyboard.press('Space');
+    await name.fill('First, and more');
+    await answers.release();
+    await page.getByText(/^Saved and announced/).waitFor();
+    expect(await name.inputValue()).toBe('First, and more');
+
+    await save.click();
+    await page.getByRole('button', { name: /Course 2/ }).click();
+    await name.fill('Second');
+    await answers.release();
+    await page.getByText(/^“First, and more”: Saved and announced/).waitFor();
+    expect(await name.inputValue()).toBe('Second');
+    expect(await page.getByLabel('Key', { exact: true }).inputValue()).toBe(keyOf(2));
+    expect((await studio.get(`/api/courses/${keyOf(1)}`)).body.name).toBe('First, and more');
+    expect(faults).toEqual([]);
+  });
+
+  test('an answer that is lost is not said to be a refusal', async () => {
+    const on = stage(bus);
+    const [studio, browser] = await Promise.all([on.studio(), open()]);
+    await put(studio, keyOf(1), BODY);
+    const { page } = await openPage(browser, studio.url);
+    await page.getByRole('button', { name: new RegExp(BODY.name) }).click();
+    await page.route('**/api/courses/*', async (route) => {
+      await route.fetch();
+      await route.abort();
+    });
+    await page.getByLabel('Name', { exact: true }).fill('Stored all the same');
+    await page.getByRole('button', { name: 'Save' }).click();
+
+    await page.getByText('Studio did not answer. Perhaps it is saved').waitFor();
+    await page.getByRole('button', { name: /Stored all the same/ }).waitFor();
+  });
+
+  test('a list that is loaded again keeps the focus, and a late one does not come over a newer', async () => {
+    const on = stage(bus);
+    const [studio, browser] = await Promise.all([on.studio(), open()]);
+    for (const n of [1, 2]) await put(studio, keyOf(n), { ...BODY, name: `Course ${n}` });
+    const { page, faults } = await openPage(browser, studio.url);
+    const second = page.getByRole('button', { name: /Course 2/ });
+    await second.focus();
+    await put(studio, keyOf(3), { ...BODY, name: 'Course 3' });
+    await page.evaluate(() => (globalThis as any).dispatchEvent(new Event('focus')));
+    await page.getByRole('button', { name: /Course 3/ }).waitFor();
+    expect(await second.evaluate((button: any) => button.ownerDocument.activeElement === button)).toBe(true);
+
+    const late = await holdAnswers(page, /search=course$/);
+    const search = page.getByLabel('Find courses by name or key');
+    await search.fill('course');
+    await late.held();
+    await search.fill('course 1');
+    await second.waitFor({ state: 'detached' });
+    await late.release();
+    await page.evaluate(() => new Promise((globalThis as any).requestAnimationFrame));
+    expect(await page.locator('.course').count()).toBe(1);
+    expect(faults).toEqual([]);
+  });
+
   test('a date that is none is shown as it was written, and harms no other course', async () => {
     const on = stage(bus);
     const [studio, catalog, browser] = await Promise.all([on.studio(), on.catalog(), open()]);
@@ -249,6 +349,21 @@ export function pageSuite(bus: BusEnv): void {
 }
 
 const live = (page: Page) => page.locator('#connection[data-state=live]').waitFor();
+
+/** Lets what `url` matches be done, and holds each answer back until it is released. */
+async function holdAnswers(page: Page, url: RegExp) {
+  const answers: (() => Promise<void>)[] = [];
+  await page.route(url, async (route) => {
+    const response = await route.fetch();
+    answers.push(() => route.fulfill({ response }));
+  });
+  const held = () => eventually(() => expect(answers).not.toEqual([]));
+  const release = async () => {
+    await held();
+    await answers.shift()!();
+  };
+  return { held, release };
+}
 
 async function picture(page: Page, name: string): Promise<void> {
   const folder = process.env['END_TO_END_PICTURES'];

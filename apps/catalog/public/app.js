@@ -10,6 +10,7 @@ const search = document.getElementById('search');
 const connection = document.getElementById('connection');
 const latest = document.getElementById('latest');
 const table = new CourseTable(SHOWN, matchesSearch);
+let loads = 0;
 
 search.addEventListener('input', debounced(load, SEARCH_PAUSE_MS));
 const showFiguresSoon = atMostEvery(FIGURES_EVERY_MS, showFigures);
@@ -27,8 +28,6 @@ followChanges({
   },
 });
 setInterval(() => table.tick(), 1_000);
-
-let loads = 0;
 
 async function load() {
   const own = ++loads;

@@ -4,12 +4,31 @@ const empty = document.getElementById('empty');
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
 
 /** Shows the courses; `select` is called with the one that is clicked. */
-export function showCourses(courses, { total, search, current, select }) {
+export function showCourses(courses, { total, search, select }) {
+  const focused = document.activeElement?.dataset.key;
   count.textContent = total.toLocaleString();
-  list.replaceChildren(...courses.map((course) => item(course, current, select)));
+  list.replaceChildren(...courses.map((course) => item(course, select)));
   list.hidden = courses.length === 0;
   empty.hidden = courses.length > 0 && total <= courses.length;
   empty.textContent = hint(courses.length, search);
+  // A new row of the same course goes on having the focus.
+  if (focused) buttonOf(focused)?.focus({ preventScroll: true });
+}
+
+/** What was shown stays. */
+export function showNoAnswer() {
+  empty.hidden = false;
+  empty.textContent = 'The list could not be loaded.';
+}
+
+export function markCurrent(course) {
+  for (const button of list.querySelectorAll('.course')) {
+    button.setAttribute('aria-current', String(button.dataset.key === course?.course_key));
+  }
+}
+
+function buttonOf(key) {
+  return [...list.querySelectorAll('.course')].find((button) => button.dataset.key === key);
 }
 
 function hint(shown, search) {
@@ -17,12 +36,11 @@ function hint(shown, search) {
   return search === '' ? 'No courses yet: write the first.' : `No course has “${search}” in its name or key.`;
 }
 
-function item(course, current, select) {
+function item(course, select) {
   const button = document.createElement('button');
   button.type = 'button';
   button.className = 'course';
   button.dataset.key = course.course_key;
-  button.setAttribute('aria-current', String(course.course_key === current?.course_key));
   button.append(element('strong', course.name), keyAndStart(course));
   button.addEventListener('click', () => select(course));
   const item = document.createElement('li');
