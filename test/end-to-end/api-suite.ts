@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { BODY, keyOf, put } from './authors.js';
@@ -100,6 +101,19 @@ export function apiSuite(bus: BusEnv): void {
     }
   });
 
+  test('who asks for another name than this machine has is refused', async () => {
+    const { studio, catalog } = await both(bus);
+    for (const sample of [studio, catalog]) {
+      const { port } = new URL(sample.url);
+      for (const host of [`evil.example:${port}`, 'evil.example', 'localhost.evil.example', '127.0.0.1.evil.example']) {
+        expect(await statusAs(host, sample), host).toBe(403);
+      }
+      for (const host of [`localhost:${port}`, '127.0.0.1', `[::1]:${port}`]) {
+        expect(await statusAs(host, sample), host).toBe(200);
+      }
+    }
+  });
+
   test('both say that they are well, and stop when asked to', async () => {
     const { studio, catalog } = await both(bus);
     for (const sample of [studio, catalog]) {
@@ -126,6 +140,12 @@ export function apiSuite(bus: BusEnv): void {
       expect(new Set(await Promise.all(asking.map(({ last }) => last)))).toEqual(new Set([200]));
     }
   });
+}
+
+async function statusAs(host: string, { url }: Sample): Promise<number | undefined> {
+  const [response] = (await once(get(`${url}/api/courses`, { headers: { host } }), 'response')) as [IncomingMessage];
+  response.resume();
+  return response.statusCode;
 }
 
 /** One question after the other, over connections that are kept; says when it has begun, and the last status. */

@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { AppModule } from './app.module.js';
+import { answerToOwnNames } from './own-names.js';
 import { servePages } from './pages.js';
 import { ServiceLogger } from './service-logger.js';
 import { readSettings, type Settings } from './settings.js';
@@ -20,6 +21,7 @@ async function start(settings: Settings): Promise<void> {
     AppModule.forRoot(settings, await makeTransport(settings.bus)),
     { logger: new ServiceLogger('catalog'), abortOnError: false },
   );
+  answerToOwnNames(app, settings.host);
   servePages(app);
   app.enableShutdownHooks();
   stopWithParent();

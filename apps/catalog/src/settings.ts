@@ -4,7 +4,7 @@ import { join } from 'node:path';
 export interface Settings {
   /** CATALOG_PORT, by default 3002. */
   readonly port: number;
-  /** HOST, by default 127.0.0.1: the sample asks nobody for a password. */
+  /** HOST, by default 127.0.0.1: the sample asks nobody for a password. An address of this machine alone answers to no other name. */
   readonly host: string;
   /** DATABASE_URL of PostgreSQL; without it a SQLite file. */
   readonly databaseUrl?: string;
