@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
+import { isBusError } from '@event-bus/core';
 import { AppModule } from './app.module.js';
 import { answerToOwnNames } from './own-names.js';
 import { servePages } from './pages.js';
@@ -12,7 +13,7 @@ import { makeTransport } from './transport.js';
 try {
   await start(readSettings(process.env));
 } catch (error) {
-  console.error(`Catalog did not start. ${error instanceof Error ? error.message : String(error)}`);
+  console.error(`Catalog did not start. ${reason(error)}`);
   process.exit(1);
 }
 
@@ -30,6 +31,12 @@ async function start(settings: Settings): Promise<void> {
     throw error.code === 'EADDRINUSE' ? portTaken(settings.port) : error;
   });
   Logger.log('listening', { url: await app.getUrl(), bus: settings.bus.kind }, 'Catalog');
+}
+
+/** An error that was not written for whoever starts us comes with its place. */
+function reason(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return String(error);
+  return error.constructor === Error || isBusError(error) ? error.message : error.stack;
 }
 
 /** Whoever started us with a line to itself, as scripts/start.mjs does, takes us along, also when it is killed. */
