@@ -341,6 +341,9 @@ export function pageSuite(bus: BusEnv): void {
         expect(await page.evaluate(() => (globalThis as any).document.documentElement.scrollWidth)).toBeLessThanOrEqual(
           390,
         );
+        for (const cell of await page.locator('td.name').all()) {
+          expect((await cell.boundingBox())!.width).toBeGreaterThan(130);
+        }
         await picture(page, `${name}-${colorScheme}-narrow`);
         expect(faults).toEqual([]);
       }

@@ -1,5 +1,5 @@
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
-const spans = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'short' });
+const spans = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto', style: 'narrow' });
 
 /**
  * The table of courses: the latest change first, no more than `limit` rows, painted once a frame however much comes.
@@ -101,8 +101,8 @@ function rowOf(entry) {
   row.dataset.time = entry.eventTime;
   row.append(
     cell('name', entry.name, element('span', 'key', entry.course_key)),
-    cell('', date(entry.start)),
-    cell('', date(entry.end)),
+    cell('date', date(entry.start)),
+    cell('date', date(entry.end)),
     cell('', ...tags(entry)),
     cell('number', ago(entry.eventTime, Date.now())),
     cell('number', age(entry.latencyMs)),
