@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -84,8 +84,14 @@ function postgres(connectionString: string): Dialect {
 }
 
 function sqlite({ databaseFile, turnTimeoutMs = 5_000 }: DatabaseSettings): Dialect {
-  mkdirSync(dirname(databaseFile), { recursive: true, mode: 0o700 });
+  makeFile(databaseFile);
   return new SqliteDialect({ database: async () => sharedFile(() => openFile(databaseFile, turnTimeoutMs)) });
+}
+
+/** For this user only, as the log beside it; SQLite gives its other files the same mode. */
+function makeFile(file: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  closeSync(openSync(file, 'a', 0o600));
 }
 
 /**

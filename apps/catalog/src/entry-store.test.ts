@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'libsql';
@@ -92,6 +92,12 @@ test(
     expect(reader.prepare('select name from catalog_course').get()).toMatchObject({ name: 'third' });
   },
 );
+
+test('what is stored is for this user only', async () => {
+  const { store, databaseFile } = await setup();
+  await store.put(entry('Demo', 1));
+  for (const file of [databaseFile, `${databaseFile}-wal`]) expect(statSync(file).mode & 0o777, file).toBe(0o600);
+});
 
 test('a PostgreSQL that does not answer is named by the variable that says where it is', async () => {
   await expect(openDatabase({ databaseUrl: 'postgres://127.0.0.1:1/x', databaseFile: '' })).rejects.toThrow(

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -92,6 +92,12 @@ test('a second Studio on one file is told what to do', async () => {
   await expect(openDatabase({ databaseFile })).rejects.toThrow(
     /is in use by another Studio.*EVENT_BUS_PATH.*DATABASE_URL/s,
   );
+});
+
+test('what is stored is for this user only', async () => {
+  const { store, databaseFile } = await setup();
+  await store.put(draft('Demo'));
+  for (const file of [databaseFile, `${databaseFile}-wal`]) expect(statSync(file).mode & 0o777, file).toBe(0o600);
 });
 
 test('a PostgreSQL that does not answer is named by the variable that says where it is', async () => {

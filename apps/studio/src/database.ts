@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
   Kysely,
@@ -70,8 +70,14 @@ function postgres(connectionString: string): Dialect {
 }
 
 function sqlite(file: string): Dialect {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makeFile(file);
   return new SqliteDialect({ database: async () => openExclusive(file) });
+}
+
+/** For this user only, as the log beside it; SQLite gives its other files the same mode. */
+function makeFile(file: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  closeSync(openSync(file, 'a', 0o600));
 }
 
 /**
