@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { join, normalize } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -10,6 +11,17 @@ const IN_TESTS = ['vitest', 'fast-check', '@event-bus/testing', '@event-bus/open
 
 /** Only sister libraries come in by the second door. */
 const SISTERS_ONLY = '/internal';
+
+/** Each sample is to be read and copied alone: what both need is there twice. */
+const TWINS = [
+  'src/database-away.ts',
+  'src/last-answers.ts',
+  'src/list-query.ts',
+  'src/own-names.ts',
+  'src/pages.ts',
+  'src/service-logger.ts',
+  'src/transport.ts',
+];
 
 const libs = workspaces.filter(({ folder }) => folder.startsWith('libs/'));
 const apps = workspaces.filter(({ folder }) => folder.startsWith('apps/'));
@@ -32,6 +44,11 @@ describe('who may import whom', () => {
       ({ name, specifier }) => byName.get(name)?.folder.startsWith('apps/') || specifier.endsWith(SISTERS_ONLY),
     );
     expect(wrong.map(said)).toEqual([]);
+  });
+
+  test.each(TWINS)('%s is the same in both samples', (path) => {
+    const [first, second] = apps.map(({ folder }) => readFileSync(join(ROOT, folder, path), 'utf8'));
+    expect(first).toBe(second);
   });
 
   test('the table names no library that is gone', () => {
