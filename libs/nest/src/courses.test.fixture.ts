@@ -28,11 +28,11 @@ export async function nestOf(parts: { providers?: Provider[]; controllers?: Type
   const moduleRef = module.get(ModuleRef);
   const handlers = findHandlers(module.get(DiscoveryService, { strict: false }), external);
   const byId = new Map(
-    handlers.map(({ id, wrapper, method, definition, problem }) => [
+    handlers.map(({ id, wrapper, method, eventType, problem }) => [
       id,
       {
         problem,
-        invoke: problem === undefined ? invoker(external, moduleRef, wrapper, method, definition.type) : undefined,
+        invoke: problem === undefined ? invoker(external, moduleRef, wrapper, method, eventType) : undefined,
       },
     ]),
   );

@@ -16,19 +16,12 @@ import { EventBusContext } from './event-bus-context.js';
 import type { EventBusModuleOptions } from './event-bus-options.js';
 import { findHandlers, type FoundHandler } from './explorer.js';
 import { failureOf } from './failure.js';
-import { invoker, type Invoke } from './invoker.js';
+import { invoker } from './invoker.js';
 import type { EventBusLog } from './log.js';
 import { DEFAULT_BUS } from './tokens.js';
 
-/** A handler that does not come from `@OnEventBus`: an `@EventPattern` of `EventBusStrategy`. */
-export interface JoinedHandler {
-  readonly eventType: string;
-  readonly options: HandlerOptions;
-  readonly invoke: Invoke;
-}
-
-/** What joins: handlers, and what is wrong with them. Asked once, when the bus is prepared. */
-export type HandlerSource = () => { readonly handlers: readonly JoinedHandler[]; readonly problems: readonly string[] };
+/** Finds handlers beside those of `@OnEventBus`. Asked once, when the bus is prepared. */
+export type HandlerSource = (nest: NestParts) => readonly FoundHandler[];
 
 /** Definitions that a module owns, as `forFeature` leaves them. */
 export class EventBusFeature {
@@ -146,9 +139,12 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     const features = instancesOf(discovery, EventBusFeature);
     const buses = instancesOf(discovery, EventBusRegistry).map((registry) => registry.bus.name);
     const problems = [...sameName(buses, this.bus.name), ...strays(all, features, buses)];
-    const mine = all.filter(({ options }) => (options.bus ?? DEFAULT_BUS) === this.bus.name);
+    const mine = [
+      ...all.filter(({ options }) => (options.bus ?? DEFAULT_BUS) === this.bus.name),
+      ...this.#sources.flatMap((source) => source(this.#nest)),
+    ];
     this.#define(features, mine);
-    problems.push(...this.#handle(mine), ...this.#joinAll(), ...this.bus.problems());
+    problems.push(...mine.flatMap((handler) => this.#handle(handler)), ...this.bus.problems());
     if (problems.length > 0) throw invalid(problems);
     await this.bus.open();
     this.#isOpen = true;
@@ -164,33 +160,22 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     this.#definitions = new Map(known.map((definition) => [definition.type, definition]));
   }
 
-  #handle(handlers: readonly FoundHandler[]): string[] {
-    const { external, moduleRef } = this.#nest;
-    return handlers.flatMap(({ id, definition, options: { bus: _bus, ...options }, wrapper, method, problem }) => {
-      if (problem !== undefined) return [problem];
-      this.#add(definition, { ...options, id }, invoker(external, moduleRef, wrapper, method, definition.type));
-      return [];
-    });
-  }
-
-  #joinAll(): string[] {
-    return this.#sources.flatMap((source) => {
-      const { handlers, problems } = source();
-      return [...problems, ...handlers.flatMap((handler) => this.#joinOne(handler))];
-    });
-  }
-
-  #joinOne({ eventType, options, invoke }: JoinedHandler): string[] {
-    const definition = this.#definitions.get(eventType);
+  /** Gives a handler to the bus, or says why it cannot. */
+  #handle(handler: FoundHandler): string[] {
+    if (handler.problem !== undefined) return [handler.problem];
+    const definition = handler.definition ?? this.#definitions.get(handler.eventType);
     if (definition === undefined)
       return [
-        `@EventPattern("${eventType}") has no event definition on the bus "${this.bus.name}"; list it in forFeature([…]) or in the option "events".`,
+        `@EventPattern("${handler.eventType}") has no event definition on the bus "${this.bus.name}"; list it in forFeature([…]) or in the option "events", or, if another transport serves it, name that one as the second argument.`,
       ];
-    this.#add(definition, options, invoke);
+    this.#add(handler, definition);
     return [];
   }
 
-  #add(definition: EventDefinition, options: HandlerOptions, invoke: Invoke): void {
+  #add({ id, options: { bus: _bus, ...own }, wrapper, method }: FoundHandler, definition: EventDefinition): void {
+    const { external, moduleRef } = this.#nest;
+    const options: HandlerOptions = { ...own, id };
+    const invoke = invoker(external, moduleRef, wrapper, method, definition.type);
     this.#handlers++;
     this.bus.handle(definition, options, async (data: unknown, delivery: DeliveryContext) => {
       const outcome = await invoke(data, new EventBusContext(delivery));

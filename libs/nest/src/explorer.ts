@@ -1,14 +1,16 @@
-/** Finds the handlers of an application: methods with `@OnEventBus` on providers and controllers. */
+/** Finds the handlers of an application: methods with `@OnEventBus` on providers and controllers, and with `@EventPattern` on controllers. */
 import type { Type } from '@nestjs/common';
 import { MetadataScanner, type DiscoveryService, type ExternalContextCreator } from '@nestjs/core';
 import type { EventDefinition } from '@event-bus/core';
-import { prototypeOf, unwiredEnhancers, type InstanceWrapper } from './nest-internals.js';
+import { patternOf, prototypeOf, unwiredEnhancers, type InstanceWrapper, type Pattern } from './nest-internals.js';
 import { declarationsOf, type OnEventBusOptions } from './on-event-bus.js';
 
 /** One handler of one event type, and the method that stands for it. */
 export interface FoundHandler {
   readonly id: string;
-  readonly definition: EventDefinition;
+  readonly eventType: string;
+  /** Of `@EventPattern`, which names a type alone: the one that the bus knows. */
+  readonly definition?: EventDefinition;
   readonly options: OnEventBusOptions;
   readonly wrapper: InstanceWrapper;
   readonly method: string;
@@ -16,23 +18,80 @@ export interface FoundHandler {
   readonly problem?: string;
 }
 
-/** All handlers of the application, of every bus. */
+/** All `@OnEventBus` of the application, of every bus. */
 export function findHandlers(discovery: DiscoveryService, external: ExternalContextCreator): readonly FoundHandler[] {
+  return find(hostsOf([...discovery.getProviders(), ...discovery.getControllers()]), external, declared);
+}
+
+/** All `@EventPattern` of the application that are not bound to another transport. A `@MessagePattern` is found too, as a problem. */
+export function findPatterns(
+  discovery: DiscoveryService,
+  external: ExternalContextCreator,
+  transportId: symbol,
+): readonly FoundHandler[] {
+  return find(hostsOf(discovery.getControllers()), external, (id, method) => {
+    const pattern = patternOf(method);
+    const isOurs = pattern?.transport === undefined || pattern.transport === transportId;
+    if (pattern === undefined || !isOurs) return [];
+    return pattern.patterns.map((eventType) => served(id, pattern, eventType));
+  });
+}
+
+/** What the decorators of a method say of the handlers it stands for. `id` is that of a handler that was given none. */
+type Read = (id: string, method: object) => readonly Said[];
+type Said = Omit<FoundHandler, 'wrapper' | 'method'>;
+
+function find(
+  hosts: readonly InstanceWrapper[],
+  external: ExternalContextCreator,
+  read: Read,
+): readonly FoundHandler[] {
   const scanner = new MetadataScanner();
-  const handlers = hostsOf(discovery).flatMap((wrapper) => {
+  const handlers = hosts.flatMap((wrapper) => {
     const prototype = prototypeOf(wrapper);
     if (prototype === undefined) return [];
-    return scanner.getAllMethodNames(prototype).flatMap((method) => handlersOf(wrapper, prototype, method, external));
+    return scanner
+      .getAllMethodNames(prototype)
+      .flatMap((method) => handlersOf(wrapper, prototype, method, external, read));
   });
   return withoutDoubles(handlers);
+}
+
+const declared: Read = (id, method) =>
+  declarationsOf(method).map(({ definition, options }) => {
+    const own = { id: options.id ?? id, options };
+    if (definition !== undefined) return { ...own, eventType: definition.type, definition };
+    const problem = `Handler "${own.id}" has no event definition: @OnEventBus was given undefined; look for two files that import each other.`;
+    return { ...own, eventType: '', problem };
+  });
+
+function served(id: string, { isEvent, extras }: Pattern, eventType: unknown): Said {
+  const { topic, group, retry, timeoutMs } = extras as OnEventBusOptions;
+  const given = Object.entries({ topic, group, retry, timeoutMs }).filter(([, value]) => value !== undefined);
+  const own = {
+    id: (extras as OnEventBusOptions).id ?? id,
+    eventType: String(eventType),
+    // The others may be for other transports.
+    options: Object.fromEntries(given) as OnEventBusOptions,
+  };
+  const name = JSON.stringify(eventType);
+  const elsewhere = 'if another transport serves it, name that one as the second argument';
+  if (!isEvent)
+    return {
+      ...own,
+      problem: `@MessagePattern(${name}) is not served: an event has no answer; use @EventPattern, or ${elsewhere}.`,
+    };
+  if (typeof eventType !== 'string')
+    return { ...own, problem: `@EventPattern(${name}) must be the event type as text; ${elsewhere}.` };
+  return own;
 }
 
 // A class that two modules provide has two hosts, and would handle every event twice.
 function withoutDoubles(handlers: readonly FoundHandler[]): readonly FoundHandler[] {
   const hosts = new Map<string, InstanceWrapper>();
   return handlers.map((handler) => {
-    const { wrapper, method, definition, options } = handler;
-    const address = [options.bus, definition?.type, options.group, options.topic, handler.id, method].join('\n');
+    const { wrapper, method, eventType, options } = handler;
+    const address = [options.bus, eventType, options.group, options.topic, handler.id, method].join('\n');
     const first = hosts.get(address) ?? wrapper;
     hosts.set(address, first);
     if (first === wrapper || first.metatype !== wrapper.metatype) return handler;
@@ -43,8 +102,8 @@ function withoutDoubles(handlers: readonly FoundHandler[]): readonly FoundHandle
   });
 }
 
-function hostsOf(discovery: DiscoveryService): InstanceWrapper[] {
-  const all = [...discovery.getProviders(), ...discovery.getControllers()].filter((wrapper) => !wrapper.isAlias);
+function hostsOf(wrappers: readonly InstanceWrapper[]): InstanceWrapper[] {
+  const all = wrappers.filter((wrapper) => !wrapper.isAlias);
   // A factory or a value that hands on an instance Nest has made from its class is an alias by another name.
   const made = new Set(all.filter((wrapper) => !wrapper.isNotMetatype).map((wrapper) => wrapper.instance as unknown));
   return all.filter((wrapper) => !wrapper.isNotMetatype || !made.has(wrapper.instance));
@@ -55,23 +114,19 @@ function handlersOf(
   prototype: object,
   method: string,
   external: ExternalContextCreator,
+  read: Read,
 ): FoundHandler[] {
   const host = prototype.constructor as Type;
-  const declarations = declarationsOf((prototype as Record<string, object>)[method]!);
-  if (declarations.length === 0) return [];
+  const said = read(`${host.name}.${method}`, (prototype as Record<string, object>)[method]!);
+  if (said.length === 0) return [];
   const unwired = unwiredEnhancers(wrapper, host, method, external);
   const wiring =
     unwired.length === 0
-      ? undefined
-      : `Handler "${host.name}.${method}" would run without ${unwired.join(', ')}: Nest wires these only to a class it makes itself; list the class as it is, \`providers: [${host.name}]\`, instead of a factory, a value or another token.`;
-  return declarations.map(({ definition, options }) => {
-    const id = options.id ?? `${host.name}.${method}`;
-    const problem =
-      definition === undefined
-        ? `Handler "${id}" has no event definition: @OnEventBus was given undefined; look for two files that import each other.`
-        : wiring;
-    return { id, definition, options, wrapper, method, ...(problem === undefined ? {} : { problem }) };
-  });
+      ? {}
+      : {
+          problem: `Handler "${host.name}.${method}" would run without ${unwired.join(', ')}: Nest wires these only to a class it makes itself; list the class as it is, \`providers: [${host.name}]\`, instead of a factory, a value or another token.`,
+        };
+  return said.map((each) => ({ wrapper, method, ...wiring, ...each }));
 }
 
 function moduleOf(wrapper: InstanceWrapper): string {

@@ -26,8 +26,33 @@ export const ENHANCERS = {
 /** What makes Nest count a provider among those that requests enter by. */
 export const ENTRY_PROVIDER = '__entryProvider__';
 
-/** What a guard that answers false says, in every context. */
-export const GUARD_REFUSED = 'Forbidden resource';
+/** What `@EventPattern` and `@MessagePattern` write on a method; an event is of kind 2. */
+export const PATTERN = {
+  patterns: 'microservices:pattern',
+  kind: 'microservices:handler_type',
+  transport: 'microservices:transport',
+  extras: 'microservices:pattern_extras',
+} as const;
+
+export interface Pattern {
+  readonly patterns: readonly unknown[];
+  readonly isEvent: boolean;
+  /** The one transport that serves it; `undefined`: each. */
+  readonly transport: unknown;
+  readonly extras: object;
+}
+
+/** What a method says to Nest's microservices, if anything. */
+export function patternOf(method: object): Pattern | undefined {
+  const read = (key: keyof typeof PATTERN): unknown => Reflect.getMetadata(PATTERN[key], method);
+  if (read('kind') === undefined) return undefined;
+  return {
+    patterns: metadata(PATTERN.patterns, method),
+    isEvent: read('kind') === 2,
+    transport: read('transport'),
+    extras: (read('extras') as object | undefined) ?? {},
+  };
+}
 
 /** Without it, global request-scoped guards, pipes, interceptors and filters would be skipped for a provider, as Nest wires them to entries only. */
 export function markAsEntryProvider(host: object): void {
