@@ -2,7 +2,7 @@
  * What one bus has in this application: its definitions, its handlers, its log. It puts all of them into core before core opens, so that every finding
  * of a start comes in one error.
  */
-import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
 import type { DiscoveryService, ExternalContextCreator, ModuleRef } from '@nestjs/core';
 import {
   BusError,
@@ -23,12 +23,23 @@ import { DEFAULT_BUS } from './tokens.js';
 /** Finds handlers beside those of `@OnEventBus`. Asked once, when the bus is prepared. */
 export type HandlerSource = (nest: NestParts) => readonly FoundHandler[];
 
-/** Definitions that a module owns, as `forFeature` leaves them. */
-export class EventBusFeature {
+/** Definitions that a module owns, as `forFeature` leaves them. Without a bus there is nobody but this to say that it is missing. */
+export class EventBusFeature implements OnApplicationBootstrap {
+  #isTaken = false;
+
   constructor(
     readonly bus: string,
     readonly definitions: readonly EventDefinition[],
   ) {}
+
+  /** A bus has seen it. */
+  take(): void {
+    this.#isTaken = true;
+  }
+
+  onApplicationBootstrap(): void {
+    if (!this.#isTaken) throw invalid([`EventBusModule.forFeature has no bus; ${importRoot(this.bus)}.`]);
+  }
 }
 
 /** The parts of Nest that a registry needs. */
@@ -137,6 +148,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     const { discovery, external } = this.#nest;
     const all = findHandlers(discovery, external);
     const features = instancesOf(discovery, EventBusFeature);
+    for (const feature of features) feature.take();
     const buses = instancesOf(discovery, EventBusRegistry).map((registry) => registry.bus.name);
     const problems = [...sameName(buses, this.bus.name), ...strays(all, features, buses)];
     const mine = [
@@ -205,8 +217,7 @@ function strays(
   buses: readonly string[],
 ): string[] {
   const isMissing = (bus: string | undefined) => !buses.includes(bus ?? DEFAULT_BUS);
-  const cure = (bus: string | undefined) =>
-    `import EventBusModule.forRoot({ ${bus === undefined || bus === DEFAULT_BUS ? '' : `name: '${bus}', `}… }) or name one of: ${buses.join(', ')}`;
+  const cure = (bus: string | undefined) => `${importRoot(bus)} or name one of: ${buses.join(', ')}`;
   return [
     ...handlers
       .filter(({ options }) => isMissing(options.bus))
@@ -218,6 +229,10 @@ function strays(
       .filter(({ bus }) => isMissing(bus))
       .map(({ bus }) => `EventBusModule.forFeature is for the bus "${bus}", which does not exist; ${cure(bus)}.`),
   ];
+}
+
+function importRoot(bus: string = DEFAULT_BUS): string {
+  return `import EventBusModule.forRoot({ ${bus === DEFAULT_BUS ? '' : `name: '${bus}', `}… })`;
 }
 
 function instancesOf<T>(discovery: DiscoveryService, kind: abstract new (...args: never[]) => T): T[] {

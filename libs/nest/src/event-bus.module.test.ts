@@ -243,6 +243,16 @@ describe('EventBusModule.forFeature', () => {
   });
 });
 
+describe('a forgotten forRoot', () => {
+  it('stops the start of an application that has features for it', async () => {
+    const error = await refusal({ imports: [EventBusModule.forFeature([COURSE_CHANGED])], providers: [CourseView] });
+    expect(error).toMatchObject({
+      code: 'BUS_CONFIG_INVALID',
+      message: 'EventBusModule.forFeature has no bus; import EventBusModule.forRoot({ … }).',
+    });
+  });
+});
+
 describe('a named bus', () => {
   const AUDITED = defineEvent({ type: 'org.example.audited.v1', data: { what: schema.string() } });
   const audit = (more: Partial<EventBusModuleOptions> = {}) =>
