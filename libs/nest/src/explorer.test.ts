@@ -10,7 +10,7 @@ import {
   type CanActivate,
   type PipeTransform,
 } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { APP_GUARD, REQUEST } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
 import { describe, expect, it } from 'vitest';
 import { COURSE_CHANGED, COURSE_DELETED, nestOf, type CourseChanged } from './courses.test.fixture.js';
@@ -178,6 +178,50 @@ describe('findHandlers', () => {
     }
     const { deliver } = await nestOf({ providers: [{ provide: 'VIEW', useValue: new CourseView() }] });
     expect(await deliver('CourseView.changed')).toMatchObject({ ok: false, original: { status: 403 } });
+  });
+
+  it('refuses a method whose function another decorator has replaced', async () => {
+    const Traced =
+      (): MethodDecorator =>
+      (_target, _name, descriptor: TypedPropertyDescriptor<any>): void => {
+        const { value } = descriptor;
+        descriptor.value = function (this: unknown, ...args: unknown[]) {
+          return value.apply(this, args);
+        };
+      };
+    @Injectable()
+    class CourseView {
+      @Traced()
+      @OnEventBus(COURSE_CHANGED, { bus: 'audit' })
+      lost() {}
+      @OnEventBus(COURSE_CHANGED)
+      @Traced()
+      kept() {}
+    }
+    @Injectable()
+    class Heir extends CourseView {
+      override lost() {}
+    }
+    const { handlers } = await nestOf({ providers: [CourseView, Heir] });
+    expect(handlers.map(({ id, options, problem }) => [id, options, problem])).toEqual([
+      ['CourseView.lost', { bus: 'audit' }, expect.stringMatching(/would never run.*write @OnEventBus above it/)],
+      ['CourseView.kept', {}, undefined],
+      ['Heir.kept', {}, undefined],
+    ]);
+  });
+
+  it.each([
+    ['request-scoped', { scope: Scope.REQUEST, inject: [] }],
+    ['transient', { scope: Scope.TRANSIENT, inject: [] }],
+    ['request-scoped through what it injects', { inject: [REQUEST] }],
+  ])('finds the handlers of a %s factory under the class it stands for', async (_name, options) => {
+    const made: OpenView[] = [];
+    const useFactory = () => made[made.push(new OpenView()) - 1]!;
+    const { handlers, deliver } = await nestOf({ providers: [{ provide: OpenView, useFactory, ...options }] });
+    expect(handlers.map(({ problem }) => problem)).toEqual([undefined]);
+    const before = made.length;
+    expect(await deliver('OpenView.changed')).toEqual({ ok: true });
+    expect(made).toHaveLength(before + 1);
   });
 
   it('refuses a class that two modules provide', async () => {

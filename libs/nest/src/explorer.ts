@@ -3,7 +3,7 @@ import type { Type } from '@nestjs/common';
 import { MetadataScanner, type DiscoveryService, type ExternalContextCreator } from '@nestjs/core';
 import type { EventDefinition } from '@event-bus/core';
 import { patternOf, prototypeOf, unwiredEnhancers, type InstanceWrapper, type Pattern } from './nest-internals.js';
-import { declarationsOf, type OnEventBusOptions } from './on-event-bus.js';
+import { declarationsOf, markOf, type OnEventBusOptions } from './on-event-bus.js';
 
 /** One handler of one event type, and the method that stands for it. */
 export interface FoundHandler {
@@ -29,16 +29,16 @@ export function findPatterns(
   external: ExternalContextCreator,
   transportId: symbol,
 ): readonly FoundHandler[] {
-  return find(hostsOf(discovery.getControllers()), external, (id, method) => {
-    const pattern = patternOf(method);
+  return find(hostsOf(discovery.getControllers()), external, (prototype, method) => {
+    const pattern = patternOf(functionOf(prototype, method));
     const isOurs = pattern?.transport === undefined || pattern.transport === transportId;
     if (pattern === undefined || !isOurs) return [];
-    return pattern.patterns.map((eventType) => served(id, pattern, eventType));
+    return pattern.patterns.map((eventType) => served(nameOf(prototype, method), pattern, eventType));
   });
 }
 
-/** What the decorators of a method say of the handlers it stands for. `id` is that of a handler that was given none. */
-type Read = (id: string, method: object) => readonly Said[];
+/** What the decorators of a method say of the handlers it stands for. */
+type Read = (prototype: object, method: string) => readonly Said[];
 type Said = Omit<FoundHandler, 'wrapper' | 'method'>;
 
 function find(
@@ -57,13 +57,21 @@ function find(
   return withoutDoubles(handlers);
 }
 
-const declared: Read = (id, method) =>
-  declarationsOf(method).map(({ definition, options }) => {
-    const own = { id: options.id ?? id, options };
+const declared: Read = (prototype, method) => {
+  const name = nameOf(prototype, method);
+  const declarations = declarationsOf(functionOf(prototype, method));
+  const mark = markOf(prototype, method);
+  if (declarations.length === 0 && mark !== undefined) {
+    const problem = `Handler "${name}" would never run: a decorator above @OnEventBus has put a function of its own in the method's place; write @OnEventBus above it.`;
+    return [{ id: name, eventType: '', options: mark, problem }];
+  }
+  return declarations.map(({ definition, options }) => {
+    const own = { id: options.id ?? name, options };
     if (definition !== undefined) return { ...own, eventType: definition.type, definition };
     const problem = `Handler "${own.id}" has no event definition: @OnEventBus was given undefined; look for two files that import each other.`;
     return { ...own, eventType: '', problem };
   });
+};
 
 function served(id: string, { isEvent, extras }: Pattern, eventType: unknown): Said {
   const { topic, group, retry, timeoutMs } = extras as OnEventBusOptions;
@@ -117,16 +125,24 @@ function handlersOf(
   read: Read,
 ): FoundHandler[] {
   const host = prototype.constructor as Type;
-  const said = read(`${host.name}.${method}`, (prototype as Record<string, object>)[method]!);
+  const said = read(prototype, method);
   if (said.length === 0) return [];
   const unwired = unwiredEnhancers(wrapper, host, method, external);
   const wiring =
     unwired.length === 0
       ? {}
       : {
-          problem: `Handler "${host.name}.${method}" would run without ${unwired.join(', ')}: Nest wires these only to a class it makes itself; list the class as it is, \`providers: [${host.name}]\`, instead of a factory, a value or another token.`,
+          problem: `Handler "${nameOf(prototype, method)}" would run without ${unwired.join(', ')}: Nest wires these only to a class it makes itself; list the class as it is, \`providers: [${host.name}]\`, instead of a factory, a value or another token.`,
         };
   return said.map((each) => ({ wrapper, method, ...wiring, ...each }));
+}
+
+function functionOf(prototype: object, method: string): object {
+  return (prototype as Record<string, object>)[method]!;
+}
+
+function nameOf(prototype: object, method: string): string {
+  return `${prototype.constructor.name}.${method}`;
 }
 
 function moduleOf(wrapper: InstanceWrapper): string {

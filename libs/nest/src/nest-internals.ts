@@ -59,11 +59,12 @@ export function markAsEntryProvider(host: object): void {
   Reflect.defineMetadata(ENTRY_PROVIDER, true, host);
 }
 
-/** The prototype on which a host's methods are found; `undefined` when there is none to look at before an instance exists. */
+/** The prototype on which a host's methods are found; `undefined` when a factory makes the host anew each time, under a token that is no class. */
 export function prototypeOf(wrapper: InstanceWrapper): object | undefined {
   if (!wrapper.isNotMetatype) return (wrapper.metatype as Type).prototype as object;
   const instance: unknown = wrapper.instance;
-  return typeof instance === 'object' && instance !== null ? (Object.getPrototypeOf(instance) as object) : undefined;
+  if (typeof instance === 'object' && instance !== null) return Object.getPrototypeOf(instance) as object;
+  return typeof wrapper.token === 'function' ? (wrapper.token.prototype as object | undefined) : undefined;
 }
 
 /** Guards, pipes, interceptors and filters, given as classes on a method, its class or its parameters, that Nest did not wire to this host. */

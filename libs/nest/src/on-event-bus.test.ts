@@ -75,6 +75,24 @@ describe('@OnEventBus', () => {
     expect(Reflect.getMetadata('event-bus:handlers', method('bare'))).toHaveLength(1);
   });
 
+  it('refuses, where it stands, a method that Nest would never find', () => {
+    expect(() => {
+      class Static {
+        @OnEventBus(COURSE_CHANGED)
+        static changed() {}
+      }
+      return Static;
+    }).toThrow(/"Static\.changed".*this one is static/);
+    const changed = Symbol('changed');
+    expect(() => {
+      class BySymbol {
+        @OnEventBus(COURSE_CHANGED)
+        [changed]() {}
+      }
+      return BySymbol;
+    }).toThrow(/"BySymbol\.Symbol\(changed\)".*named by a symbol/);
+  });
+
   it('makes its class an entry, so that Nest wires global scoped enhancers to it', () => {
     expect(Reflect.getMetadata(ENTRY_PROVIDER, CourseView)).toBe(true);
     class Heir extends CourseView {}

@@ -1,6 +1,6 @@
 /** `@OnEventBus`: marks a method of a provider or a controller as a handler. It only writes down; the explorer reads at start. */
 import 'reflect-metadata';
-import type { EventData, EventDefinition, HandlerOptions } from '@event-bus/core';
+import { BusError, type EventData, type EventDefinition, type HandlerOptions } from '@event-bus/core';
 import type { EventBusContext } from './event-bus-context.js';
 import { markAsEntryProvider } from './nest-internals.js';
 
@@ -32,7 +32,8 @@ export function OnEventBus<D extends EventDefinition>(
   definition: D,
   options: OnEventBusOptions = {},
 ): HandlerDecorator<EventData<D>> {
-  return (target, _method, descriptor) => {
+  return (target, name, descriptor) => {
+    refuseHidden(target, name);
     const method = descriptor.value as object;
     // Decorators run bottom-up; the order of the source is what people expect to see listed.
     Reflect.defineMetadata(
@@ -40,6 +41,7 @@ export function OnEventBus<D extends EventDefinition>(
       [{ definition, options } satisfies HandlerDeclaration, ...declarationsOf(method)],
       method,
     );
+    Reflect.defineMetadata(MARKED, options, target, name);
     markAsEntryProvider(target.constructor);
   };
 }
@@ -58,5 +60,25 @@ export function declarationsOf(method: object): readonly HandlerDeclaration[] {
   return (Reflect.getMetadata(HANDLERS, method) as readonly HandlerDeclaration[] | undefined) ?? [];
 }
 
+/** The options of a method that was marked, though the function that stands there now may bear no declaration. */
+export function markOf(prototype: object, method: string): OnEventBusOptions | undefined {
+  let owner = prototype;
+  // Not of a method that the class overrides.
+  while (!Object.hasOwn(owner, method)) owner = Object.getPrototypeOf(owner) as object;
+  return Reflect.getOwnMetadata(MARKED, owner, method) as OnEventBusOptions | undefined;
+}
+
+// Nest looks at the named methods of instances; what stands elsewhere would never run.
+function refuseHidden(target: object, method: string | symbol): void {
+  const isStatic = typeof target === 'function';
+  if (!isStatic && typeof method === 'string') return;
+  const name = `${(isStatic ? target : target.constructor).name}.${String(method)}`;
+  throw new BusError(
+    'BUS_CONFIG_INVALID',
+    `@OnEventBus on "${name}": a handler must be a method of an instance, with a name; this one is ${isStatic ? 'static' : 'named by a symbol'}.`,
+  );
+}
+
 // Written out and not a symbol: a second copy of this package reads it too.
 const HANDLERS = 'event-bus:handlers';
+const MARKED = 'event-bus:marked';
