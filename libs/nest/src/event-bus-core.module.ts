@@ -1,11 +1,12 @@
 /** The half of a bus that everybody may use: options, transport, clock, the bus itself, its producer and its registry. Closed last of all. */
-import { ConfigurableModuleBuilder, Module, type FactoryProvider, type InjectionToken } from '@nestjs/common';
-import { DiscoveryModule, DiscoveryService, ExternalContextCreator, ModuleRef } from '@nestjs/core';
+import { ConfigurableModuleBuilder, Inject, Module, type FactoryProvider, type InjectionToken } from '@nestjs/common';
+import { DiscoveryModule, DiscoveryService, ExternalContextCreator, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { BusError, createBus, systemClock, type Bus, type Clock, type Transport } from '@event-bus/core';
 import type { EventBusModuleOptions } from './event-bus-options.js';
 import { EventBusProducer, producerToken } from './event-bus-producer.js';
 import { EventBusRegistry } from './event-bus-registry.js';
 import { EventBusLog } from './log.js';
+import { putOutermost } from './nest-internals.js';
 import { DEFAULT_BUS, EVENT_BUS, EVENT_BUS_CLOCK, EVENT_BUS_REGISTRY, EVENT_BUS_TRANSPORT } from './tokens.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<EventBusModuleOptions>({
@@ -25,7 +26,13 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
   .build();
 
 @Module({ imports: [DiscoveryModule] })
-export class EventBusCoreModule extends ConfigurableModuleClass {}
+export class EventBusCoreModule extends ConfigurableModuleClass {
+  constructor(@Inject(ModulesContainer) modules: ModulesContainer) {
+    super();
+    // A global module that is imported earlier may send in its hooks, too.
+    putOutermost(modules, EventBusCoreModule);
+  }
+}
 
 function partsOf(name: string): FactoryProvider[] {
   return [

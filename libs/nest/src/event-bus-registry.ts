@@ -70,7 +70,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     this.#nest = nest;
   }
 
-  /** The first hook of all (a global module's runs before every other), so that whoever sends in its own `onModuleInit` finds the bus open. */
+  /** The first hook of all, so that whoever sends in its own `onModuleInit` finds the bus open. */
   onModuleInit(): Promise<void> {
     return this.prepare();
   }
@@ -119,7 +119,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
         reject(
           new BusError(
             'BUS_CONFIG_INVALID',
-            `The application has not started within ${deadlineMs} ms; send in onModuleInit or later, and call app.init() or app.listen().`,
+            `The application has not started within ${deadlineMs} ms, which a constructor or factory that awaits a send prevents; send in onModuleInit or later, and call app.init() or app.listen().`,
           ),
         ),
       );

@@ -1,5 +1,6 @@
 import {
   Controller,
+  Global,
   Injectable,
   Logger,
   Module,
@@ -8,6 +9,7 @@ import {
   type CanActivate,
   type LoggerService,
   type OnApplicationBootstrap,
+  type OnApplicationShutdown,
   type OnModuleDestroy,
   type OnModuleInit,
 } from '@nestjs/common';
@@ -443,6 +445,33 @@ describe('the order of a life', () => {
       'feature sent late',
       'close',
     ]);
+  });
+
+  it.each([
+    ['a global module', true, []],
+    ['a module of an application whose bus is not global', false, ['bus']],
+  ])('is open to %s that is imported first, from the first hook to the last', async (_name, isGlobal, imports) => {
+    const broker = simulatedBroker();
+    const bus = EventBusModule.forRoot(options({ transport: broker.transport(), isGlobal }));
+    @Injectable()
+    class Seed implements OnModuleInit, OnApplicationShutdown {
+      constructor(readonly producer: EventBusProducer) {}
+      async onModuleInit() {
+        await this.producer.send(COURSE_CHANGED, DEMO, { deadlineMs: 1_000 });
+      }
+      async onApplicationShutdown() {
+        await this.producer.send(COURSE_CHANGED, DEMO);
+      }
+    }
+    @Global()
+    @Module({ imports: imports.length === 0 ? [] : [bus], providers: [Seed] })
+    class SeedModule {}
+
+    const module = await Test.createTestingModule({ imports: [SeedModule, bus] }).compile();
+    await module.init();
+    await module.close();
+
+    expect(broker.records('courses')).toHaveLength(2);
   });
 
   it('lets a running handler finish before it stops', async () => {

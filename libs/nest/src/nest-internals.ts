@@ -5,7 +5,7 @@
  */
 import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
-import { ModuleRef, type DiscoveryService, type ExternalContextCreator } from '@nestjs/core';
+import { ModuleRef, type DiscoveryService, type ExternalContextCreator, type ModulesContainer } from '@nestjs/core';
 
 /** Nest's record of one provider or controller. */
 export type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
@@ -103,6 +103,14 @@ export interface Parameter {
   readonly index: number;
   readonly data?: unknown;
   readonly pipes?: readonly unknown[];
+}
+
+/**
+ * Makes the hooks of a module the first of all at start and the last of all at the end. Nest goes by distance from the root, where global modules are
+ * farthest, in the order in which they are imported. Before the first hook.
+ */
+export function putOutermost(modules: ModulesContainer, kind: Type): void {
+  for (const module of modules.values()) if (module.metatype === kind) module.distance = Infinity;
 }
 
 /** The ModuleRef of the module that declares a host: what resolves the host in its own module. */
