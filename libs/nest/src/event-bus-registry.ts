@@ -76,8 +76,8 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
   }
 
   /** The last hook of all: requests may send until the server is gone, which is after handlers have stopped. */
-  async onApplicationShutdown(): Promise<void> {
-    await this.#closeAll();
+  onApplicationShutdown(): Promise<void> {
+    return this.close();
   }
 
   /** Takes handlers in that come from elsewhere. Throws `BUS_CONFIG_INVALID` when the bus is prepared already: a running group takes no new ones. */
@@ -97,13 +97,19 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
 
   /** Finds definitions and handlers, checks everything together and opens the bus. Idempotent. */
   prepare(): Promise<void> {
-    return (this.#preparing ??= this.#orClose(this.#prepare()));
+    return (this.#preparing ??= this.#prepareOrClose());
   }
 
   /** Starts the handlers. */
   async start(): Promise<void> {
-    await this.#orClose(this.bus.start());
+    await this.bus.start();
     this.log.started({ handlers: this.#handlers });
+  }
+
+  /** Closes all that was opened. Idempotent. */
+  async close(): Promise<void> {
+    await this.bus.close();
+    this.log.close();
   }
 
   /** Whether the bus can be sent to. */
@@ -128,19 +134,14 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
   }
 
   // Nest does not close an application whose start was refused; what was opened would keep the process alive.
-  async #orClose(step: Promise<void>): Promise<void> {
+  async #prepareOrClose(): Promise<void> {
     try {
-      await step;
+      await this.#prepare();
     } catch (error) {
       this.#opened.reject(error);
-      await this.#closeAll();
+      await this.close();
       throw error;
     }
-  }
-
-  async #closeAll(): Promise<void> {
-    await this.bus.close();
-    this.log.close();
   }
 
   async #prepare(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
-import type { Clock } from '@event-bus/core';
+import { BusError, type Clock } from '@event-bus/core';
 import type { EventBusRegistry, HandlerSource } from './event-bus-registry.js';
 import { DEFAULT_BUS, EVENT_BUS_RUNNER } from './tokens.js';
 
@@ -20,15 +20,26 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   async onApplicationBootstrap(): Promise<void> {
-    if (this.#registry.options.autoStart ?? true) await this.start();
+    if (!(this.#registry.options.autoStart ?? true)) return;
+    try {
+      await this.start();
+    } catch (error) {
+      // Nest does not close an application whose start was refused; what was opened would keep the process alive.
+      await this.#registry.close();
+      throw error;
+    }
   }
 
   onModuleDestroy(): Promise<void> {
     return this.stop();
   }
 
-  /** Starts the handlers; resolves once every group has joined. With `autoStart: false` this is for the application to call. Idempotent. */
+  /**
+   * Starts the handlers; resolves once every group has asked to join. With `autoStart: false` this is for the application to call: when it rejects,
+   * sending goes on, and it may be called again. Rejects with `BUS_CLOSED` once stopped. Idempotent.
+   */
   start(): Promise<void> {
+    if (this.#stopping !== undefined) return Promise.reject(stoppedFor(this.#registry.bus.name));
     return (this.#starting ??= this.#start());
   }
 
@@ -43,8 +54,13 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   async #start(): Promise<void> {
-    await this.#registry.prepare();
-    await this.#registry.start();
+    try {
+      await this.#registry.prepare();
+      await this.#registry.start();
+    } catch (error) {
+      this.#starting = undefined;
+      throw error;
+    }
     this.#cancelWarning = this.#clock.timer(HOOKS_AFTER_MS, () => {
       if (process.listenerCount('SIGTERM') === 0) this.#registry.log.hooksMissing();
     });
@@ -76,6 +92,13 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
       for (const signal of STOP_SIGNALS) process.off(signal, leave);
     };
   }
+}
+
+function stoppedFor(bus: string): BusError {
+  return new BusError(
+    'BUS_CLOSED',
+    `The handlers of bus "${bus}" were stopped and do not start again; make a new application.`,
+  );
 }
 
 export function runnerToken(name: string): string | typeof EventBusRunner {

@@ -514,6 +514,27 @@ describe('the order of a life', () => {
     await vi.waitFor(() => expect(app.get(CourseView).seen).toHaveLength(1));
   });
 
+  it('goes on sending when runner.start() fails', async () => {
+    const transport = simulated();
+    transport.subscribe = () => Promise.reject(new Error('no group for you'));
+    const app = await start({
+      imports: [EventBusModule.forRoot(options({ transport, autoStart: false }))],
+      providers: [CourseView],
+    });
+
+    await expect(app.get(EventBusRunner).start()).rejects.toThrow('no group for you');
+
+    expect((await app.get(EventBusProducer).send(COURSE_CHANGED, DEMO)).records).toHaveLength(1);
+  });
+
+  it('does not start again after runner.stop(), and says so', async () => {
+    const app = await start({ imports: [EventBusModule.forRoot(options())], providers: [CourseView] });
+    const runner = app.get(EventBusRunner);
+    await runner.stop();
+
+    await expect(runner.start()).rejects.toMatchObject({ code: 'BUS_CLOSED' });
+  });
+
   it('rejects a send after the end by code', async () => {
     const app = await start({ imports: [EventBusModule.forRoot(options())] });
     const producer = app.get(EventBusProducer);
