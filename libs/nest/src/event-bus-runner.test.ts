@@ -1,11 +1,13 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { systemClock, type Bus } from '@event-bus/core';
+import { systemClock, type Bus, type Transport } from '@event-bus/core';
 import { simulated } from '@event-bus/testing';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { COURSE_CHANGED, DEMO } from './courses.test.fixture.js';
 import { EventBusModule } from './event-bus.module.js';
+import type { EventBusModuleOptions } from './event-bus-options.js';
 import { EventBusProducer } from './event-bus-producer.js';
+import { EventBusRunner } from './event-bus-runner.js';
 import { OnEventBus } from './on-event-bus.js';
 import { EVENT_BUS, EVENT_BUS_CLOCK } from './tokens.js';
 
@@ -15,7 +17,7 @@ afterEach(() => {
 });
 
 /** An application whose only handler waits until it is let go, on a clock that a test moves. */
-async function setup() {
+async function setup(options: Partial<EventBusModuleOptions> = {}, prepare: (transport: Transport) => void = () => {}) {
   let elapsedMs = 0;
   const timers: { ms: number; fire: () => void }[] = [];
   const clock = {
@@ -37,8 +39,10 @@ async function setup() {
     }
   }
   const routes = { [COURSE_CHANGED.type]: { courses: {} } };
+  const transport: Transport = simulated();
+  prepare(transport);
   const module = await Test.createTestingModule({
-    imports: [EventBusModule.forRoot({ service: 'catalog', transport: simulated(), routes })],
+    imports: [EventBusModule.forRoot({ service: 'catalog', transport, routes, ...options })],
     providers: [Slow],
   })
     .overrideProvider(EVENT_BUS_CLOCK())
@@ -77,8 +81,11 @@ describe('EventBusRunner', () => {
     const closing = app.module.close();
     await vi.waitFor(() => expect(app.state()).toBe('stopping'));
 
+    // The first that comes after the application began to close by itself is no second one.
+    app.pass(300);
     process.emit(signal, signal);
     // What a terminal and npm both send is one signal.
+    process.emit(signal, signal);
     expect(exit).not.toHaveBeenCalled();
     app.pass(300);
     process.emit(signal, signal);
@@ -88,6 +95,31 @@ describe('EventBusRunner', () => {
     app.letGo();
     await closing;
     expect(process.listenerCount(signal)).toBe(before);
+  });
+
+  it('leaves at once on a second signal also while a group is still joining', async () => {
+    let join: (() => void) | undefined;
+    const app = await setup({ autoStart: false }, (transport) => {
+      const subscribe = transport.subscribe.bind(transport);
+      transport.subscribe = async (...args) => {
+        await new Promise<void>((resolve) => (join = resolve));
+        return subscribe(...args);
+      };
+    });
+    const exit = vi.spyOn(process, 'exit').mockReturnValue(undefined as never);
+    const starting = app.module.get(EventBusRunner).start();
+    await vi.waitFor(() => expect(join).toBeDefined());
+    const closing = app.module.close();
+    await vi.waitFor(() => expect(app.lines).toContainEqual(expect.arrayContaining(['Event bus is draining'])));
+
+    process.emit('SIGTERM', 'SIGTERM');
+    app.pass(300);
+    process.emit('SIGTERM', 'SIGTERM');
+
+    expect(exit).toHaveBeenCalledExactlyOnceWith(143);
+    join!();
+    await starting;
+    await closing;
   });
 
   it('warns when nobody listens for SIGTERM', async () => {

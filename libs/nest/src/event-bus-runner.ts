@@ -61,6 +61,7 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
       this.#starting = undefined;
       throw error;
     }
+    if (this.#stopping !== undefined) return;
     this.#cancelWarning = this.#clock.timer(HOOKS_AFTER_MS, () => {
       if (process.listenerCount('SIGTERM') === 0) this.#registry.log.hooksMissing();
     });
@@ -68,7 +69,7 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
 
   async #stop(): Promise<void> {
     this.#cancelWarning();
-    const isRunning = this.#registry.bus.status().state === 'started';
+    const isRunning = this.#starting !== undefined;
     const endWatch = isRunning ? this.#watchSignals() : () => {};
     if (isRunning) this.#registry.log.draining();
     try {
@@ -79,11 +80,16 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
     if (isRunning) this.#registry.log.stopped();
   }
 
-  // Nest ignores a second signal; whoever sends one does not want to wait for the drain.
+  /**
+   * Nest ignores a second signal; whoever sends one does not want to wait for the drain. Whether a signal or the program itself began the stop is not
+   * known, as listening before it would keep those from ending the process who do so only when they listen alone. So the first one that is heard is
+   * taken for that which began it.
+   */
   #watchSignals(): () => void {
-    const since = this.#clock.monotonic();
+    let firstMs: number | undefined;
     const leave = (signal: NodeJS.Signals) => {
-      if (this.#clock.monotonic() - since < SAME_SIGNAL_MS) return;
+      firstMs ??= this.#clock.monotonic();
+      if (this.#clock.monotonic() - firstMs < SAME_SIGNAL_MS) return;
       this.#registry.log.leavingAtOnce({ signal });
       process.exit(128 + (signal === 'SIGINT' ? 2 : 15));
     };

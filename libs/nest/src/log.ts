@@ -36,7 +36,9 @@ export class EventBusLog {
   }
 
   draining(): void {
-    this.#write('log', 'Event bus is draining', { hint: 'running handlers finish; a second signal leaves at once' });
+    this.#write('log', 'Event bus is draining', {
+      hint: 'running handlers finish; the second signal from now on leaves at once',
+    });
   }
 
   stopped(): void {
