@@ -1,5 +1,5 @@
 import { NonRetryable, defineEvent, exponential, schema } from '@event-bus/core';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { harness } from './harness.js';
 
 const COURSE_CHANGED = defineEvent({
@@ -109,4 +109,20 @@ test('when it does not become quiet, it says what is left', async () => {
   await expect(test.quiet(10_000)).rejects.toThrow(/group catalog has 1 records in hand.*view is switched off/);
   bus.resume('view');
   await test.quiet();
+});
+
+test('sends and quiet do not wait for the fake timers of a test', async () => {
+  const { test, bus } = setup();
+  let failures = 1;
+  bus.handle(COURSE_CHANGED, { id: 'view' }, () => {
+    if (failures-- > 0) throw new Error('not yet');
+  });
+  await bus.start();
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+
+  await bus.send(COURSE_CHANGED, course(1));
+  await test.quiet();
+
+  expect(test.handled('view')).toHaveLength(1);
 });

@@ -5,6 +5,9 @@
 import type { Clock } from '@event-bus/core';
 import { seededRandom } from './seeded-random.js';
 
+// As it is when this file loads: a test may put fake timers in its place, which would stop this clock as well.
+const { setImmediate } = globalThis;
+
 export interface VirtualClockOptions {
   /**
    * `virtual`: `soon` waits for `run` or `advance` like every timer. `real`: it fires by itself, so that what needs no delay goes
