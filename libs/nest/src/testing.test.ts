@@ -1,7 +1,7 @@
 import { Inject, Injectable, Module } from '@nestjs/common';
 import { NonRetryable } from '@event-bus/core';
 import { simulated } from '@event-bus/testing';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { COURSE_CHANGED, DEMO, type CourseChanged } from './courses.test.fixture.js';
 import { EventBusModule } from './event-bus.module.js';
 import { EventBusProducer } from './event-bus-producer.js';
@@ -93,5 +93,24 @@ describe('EventBusTest', () => {
     await bus.quiet();
 
     expect(bus.handled()).toHaveLength(1);
+  });
+
+  it('closes an application though one of its handlers never settles', async () => {
+    let hasBegun = false;
+    @Injectable()
+    class Stuck {
+      @OnEventBus(COURSE_CHANGED)
+      changed() {
+        hasBegun = true;
+        return new Promise(() => {});
+      }
+    }
+    const events = await EventBusTest.create({ imports: [AppModule], providers: [Stuck] }, { handlerPatienceMs: 10 });
+    await events.send(COURSE_CHANGED, DEMO);
+    await vi.waitFor(() => expect(hasBegun).toBe(true));
+
+    await events.close();
+
+    expect(events.outcomes('Stuck.changed')).toMatchObject([{ type: 'interrupted' }]);
   });
 });

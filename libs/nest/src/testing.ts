@@ -40,8 +40,9 @@ export class EventBusTest {
       .overrideProvider(EVENT_BUS_TRANSPORT(name))
       .useValue(events.transport);
     if (clock !== undefined) builder.overrideProvider(EVENT_BUS_CLOCK(name)).useValue(clock);
+    let module: TestingModule | undefined;
     try {
-      const module = await override(builder).compile();
+      module = await override(builder).compile();
       events.watch(module.get<Bus>(EVENT_BUS(name), { strict: false }));
       return new EventBusTest(await module.init(), events, name);
     } catch (error) {
@@ -92,8 +93,12 @@ export class EventBusTest {
     this.#harness.clear();
   }
 
+  /** Closes the application, also when a handler never settles: meanwhile virtual time passes. */
   async close(): Promise<void> {
-    await this.module.close();
-    this.#harness.close();
+    try {
+      await this.#harness.waitFor(this.module.close());
+    } finally {
+      this.#harness.close();
+    }
   }
 }

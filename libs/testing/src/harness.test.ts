@@ -111,6 +111,25 @@ test('when it does not become quiet, it says what is left', async () => {
   await test.quiet();
 });
 
+test('while it waits for something, time passes: a bus closes though a handler never settles', async () => {
+  const test = harness({ handlerPatienceMs: 10 });
+  const bus = test.bus({ service: 'catalog', routes: { [COURSE_CHANGED.type]: { courses: {} } } });
+  let hasBegun = false;
+  bus.handle(COURSE_CHANGED, { id: 'view' }, () => {
+    hasBegun = true;
+    return new Promise(() => {});
+  });
+  await bus.start();
+  await bus.send(COURSE_CHANGED, course(1));
+  await vi.waitFor(() => expect(hasBegun).toBe(true));
+
+  await test.waitFor(bus.close());
+
+  expect(test.outcomes('view').map(({ type }) => type)).toEqual(['interrupted']);
+  await expect(test.waitFor(Promise.reject(new Error('as it came')))).rejects.toThrow('as it came');
+  test.close();
+});
+
 test('sends and quiet do not wait for the fake timers of a test', async () => {
   const { test, bus } = setup();
   let failures = 1;

@@ -64,6 +64,8 @@ export interface Harness {
    * `limitMs` (default: an hour of virtual time, or 30 s of real time).
    */
   quiet(limitMs?: number): Promise<void>;
+  /** Settles as `promise` does, and lets virtual time pass until then: `waitFor(bus.close())` ends a handler that never settles. */
+  waitFor<T>(promise: Promise<T>): Promise<T>;
   /** Lets virtual time pass; without it, real time. */
   advance(ms: number): Promise<void>;
   readonly sent: readonly PublishedFact[];
@@ -127,6 +129,8 @@ export function harness(options: HarnessOptions = {}): Harness {
       (each) => (type === undefined || each.type === type) && (handler === undefined || each.handler === handler),
     );
 
+  const time = timeOf({ clock, running, handlerPatienceMs });
+
   return {
     transport,
     environment,
@@ -136,14 +140,24 @@ export function harness(options: HarnessOptions = {}): Harness {
       return bus;
     },
     watch,
-    quiet: (limitMs) =>
-      quiet({
-        clock,
-        buses,
-        running,
-        handlerPatienceMs,
-        limitMs: limitMs ?? (clock === undefined ? 30_000 : 3_600_000),
-      }),
+    async quiet(limitMs = clock === undefined ? 30_000 : 3_600_000) {
+      const end = time.now() + limitMs;
+      for (;;) {
+        await turn();
+        const left = await whatIsLeft(buses);
+        if (left.length === 0 && running.size === 0) return;
+        if (time.now() > end)
+          throw new Error(`Not quiet after ${limitMs} ms: ${left.join('; ') || `${running.size} handlers run`}.`);
+        await time.pass();
+      }
+    },
+    async waitFor(promise) {
+      let isPending = true;
+      const settle = () => void (isPending = false);
+      promise.then(settle, settle);
+      for (await turn(); isPending; await turn()) await time.pass();
+      return promise;
+    },
     advance: (ms) => (clock === undefined ? sleep(ms) : clock.advance(ms)),
     sent,
     outcomes: of(),
@@ -175,33 +189,27 @@ interface EndedFact {
 const runOf = ({ group, handler, topic, partition, offset }: EndedFact): string =>
   [group, handler, topic, partition, offset].join('\n');
 
-interface Waiting {
+interface TimeParts {
   readonly clock: VirtualClock | undefined;
-  readonly buses: ReadonlySet<WatchedBus>;
   readonly running: ReadonlyMap<string, number>;
   readonly handlerPatienceMs: number;
-  readonly limitMs: number;
 }
 
-async function quiet({ clock, buses, running, handlerPatienceMs, limitMs }: Waiting): Promise<void> {
-  const now = () => (clock === undefined ? realMs() : clock.monotonic());
-  const end = now() + limitMs;
+/** The time in which a harness waits. */
+function timeOf({ clock, running, handlerPatienceMs }: TimeParts) {
   const isAtWork = () => [...running.values()].some((since) => realMs() - since < handlerPatienceMs);
-  for (;;) {
-    await turn();
-    const left = await whatIsLeft(buses);
-    if (left.length === 0 && running.size === 0) return;
-    if (now() > end)
-      throw new Error(`Not quiet after ${limitMs} ms: ${left.join('; ') || `${running.size} handlers run`}.`);
-    if (clock === undefined || isAtWork()) await sleep(2);
-    else await passOne(clock);
-  }
-}
-
-/** Fires the next timer. */
-async function passOne(clock: VirtualClock): Promise<void> {
-  let asked = 0;
-  await clock.run(() => asked++ > 0);
+  return {
+    now: () => (clock === undefined ? realMs() : clock.monotonic()),
+    /** Fires the next timer, or waits a little for what does not go by virtual time. */
+    async pass(): Promise<void> {
+      if (clock === undefined || isAtWork()) return sleep(2);
+      let asked = 0;
+      if (await clock.run(() => asked++ > 0)) return;
+      // Nothing here waits for time; what is waited for is outside of it, and not waited for without end.
+      await sleep(2);
+      await clock.advance(10_000);
+    },
+  };
 }
 
 async function whatIsLeft(buses: ReadonlySet<WatchedBus>): Promise<string[]> {
