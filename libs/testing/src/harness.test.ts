@@ -111,6 +111,19 @@ test('when it does not become quiet, it says what is left', async () => {
   await test.quiet();
 });
 
+test('a bus that has not started is not quiet once it has sent something', async () => {
+  const { test, bus } = setup();
+  bus.handle(COURSE_CHANGED, { id: 'view' }, () => {});
+  await test.quiet();
+
+  await bus.send(COURSE_CHANGED, course(1));
+
+  await expect(test.quiet()).rejects.toThrow(/"default" has not started.*await its start\(\) first/);
+  await bus.start();
+  await test.quiet();
+  expect(test.handled('view')).toHaveLength(1);
+});
+
 test('while it waits for something, time passes: a bus closes though a handler never settles', async () => {
   const test = harness({ handlerPatienceMs: 10 });
   const bus = test.bus({ service: 'catalog', routes: { [COURSE_CHANGED.type]: { courses: {} } } });

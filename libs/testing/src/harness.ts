@@ -49,7 +49,7 @@ export interface Outcome {
 }
 
 /** What the harness needs of a bus. */
-export type WatchedBus = Pick<Bus, 'instance' | 'transport' | 'status'>;
+export type WatchedBus = Pick<Bus, 'name' | 'instance' | 'transport' | 'status'>;
 
 export interface Harness {
   readonly transport: Transport;
@@ -61,7 +61,7 @@ export interface Harness {
   watch(bus: WatchedBus): void;
   /**
    * Resolves when everything that was sent is settled by every handler, committed, and no retry is due. Rejects with what is left after
-   * `limitMs` (default: an hour of virtual time, or 30 s of real time).
+   * `limitMs` (default: an hour of virtual time, or 30 s of real time), and at once when a bus that has sent something has not started.
    */
   quiet(limitMs?: number): Promise<void>;
   /** Settles as `promise` does, and lets virtual time pass until then: `waitFor(bus.close())` ends a handler that never settles. */
@@ -144,6 +144,7 @@ export function harness(options: HarnessOptions = {}): Harness {
       const end = time.now() + limitMs;
       for (;;) {
         await turn();
+        refuseUnstarted(buses, sent);
         const left = await whatIsLeft(buses);
         if (left.length === 0 && running.size === 0) return;
         if (time.now() > end)
@@ -210,6 +211,17 @@ function timeOf({ clock, running, handlerPatienceMs }: TimeParts) {
       await clock.advance(10_000);
     },
   };
+}
+
+function refuseUnstarted(buses: ReadonlySet<WatchedBus>, sent: readonly PublishedFact[]): void {
+  for (const bus of buses) {
+    const { state } = bus.status();
+    const isSender = sent.some(({ instance }) => instance === bus.instance);
+    if (!isSender || (state !== 'new' && state !== 'open')) continue;
+    throw new Error(
+      `The bus "${bus.name}" has not started, so nothing of what it sent is handled; await its start() first.`,
+    );
+  }
 }
 
 async function whatIsLeft(buses: ReadonlySet<WatchedBus>): Promise<string[]> {
