@@ -1,4 +1,4 @@
-import { Inject, Injectable, Module } from '@nestjs/common';
+import { Inject, Injectable, Module, type OnModuleInit } from '@nestjs/common';
 import { NonRetryable } from '@event-bus/core';
 import { simulated } from '@event-bus/testing';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -112,5 +112,21 @@ describe('EventBusTest', () => {
     await events.close();
 
     expect(events.outcomes('Stuck.changed')).toMatchObject([{ type: 'interrupted' }]);
+  });
+
+  it('leaves nothing open when the start of the application fails', async () => {
+    const transport = simulated();
+    const close = vi.spyOn(transport, 'close');
+    @Injectable()
+    class Broken implements OnModuleInit {
+      onModuleInit() {
+        throw new Error('no database');
+      }
+    }
+
+    const creating = EventBusTest.create({ imports: [AppModule], providers: [Broken] }, { transport });
+
+    await expect(creating).rejects.toThrow('no database');
+    expect(close).toHaveBeenCalledOnce();
   });
 });

@@ -46,6 +46,8 @@ export class EventBusTest {
       events.watch(module.get<Bus>(EVENT_BUS(name), { strict: false }));
       return new EventBusTest(await module.init(), events, name);
     } catch (error) {
+      // The start has failed already: what its end has to say would only hide why.
+      if (module !== undefined) await events.waitFor(module.close()).catch(() => {});
       events.close();
       throw error;
     }
