@@ -14,10 +14,12 @@ import {
 } from '@event-bus/core';
 import { EventBusContext } from './event-bus-context.js';
 import type { EventBusModuleOptions } from './event-bus-options.js';
+import { runnerToken } from './event-bus-runner.js';
 import { findHandlers, type FoundHandler } from './explorer.js';
 import { failureOf } from './failure.js';
 import { invoker } from './invoker.js';
 import type { EventBusLog } from './log.js';
+import { startedAfter, type InstanceWrapper } from './nest-internals.js';
 import { DEFAULT_BUS } from './tokens.js';
 
 /** Finds handlers beside those of `@OnEventBus`. Asked once, when the bus is prepared. */
@@ -53,7 +55,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
   readonly #nest: NestParts;
   readonly #sources: HandlerSource[] = [];
   #definitions: ReadonlyMap<string, EventDefinition> = new Map();
-  #handlers = 0;
+  readonly #hosts: InstanceWrapper[] = [];
   #isOpen = false;
   #preparing: Promise<void> | undefined;
   readonly #opened = pending();
@@ -102,8 +104,9 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
 
   /** Starts the handlers. */
   async start(): Promise<void> {
+    this.#warnOfOrder();
     await this.bus.start();
-    this.log.started({ handlers: this.#handlers });
+    this.log.started({ handlers: this.#hosts.length });
   }
 
   /** Closes all that was opened. Idempotent. */
@@ -173,6 +176,13 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     this.#definitions = new Map(known.map((definition) => [definition.type, definition]));
   }
 
+  #warnOfOrder(): void {
+    const { discovery } = this.#nest;
+    const runner = discovery.getProviders().find(({ token }) => token === runnerToken(this.bus.name))!;
+    const modules = new Set(startedAfter(runner, this.#hosts, discovery).map(({ host }) => host!.name));
+    if (modules.size > 0) this.log.startsTooEarly({ modules: [...modules].join(', ') });
+  }
+
   /** Gives a handler to the bus, or says why it cannot. */
   #handle(handler: FoundHandler): string[] {
     if (handler.problem !== undefined) return [handler.problem];
@@ -189,7 +199,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     const { external, moduleRef } = this.#nest;
     const options: HandlerOptions = { ...own, id };
     const invoke = invoker(external, moduleRef, wrapper, method, definition.type);
-    this.#handlers++;
+    this.#hosts.push(wrapper);
     this.bus.handle(definition, options, async (data: unknown, delivery: DeliveryContext) => {
       const outcome = await invoke(data, new EventBusContext(delivery));
       if (!outcome.ok) throw failureOf(outcome);

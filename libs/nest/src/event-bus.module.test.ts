@@ -50,6 +50,7 @@ class CourseView {
 const opened: { close(): Promise<void> }[] = [];
 afterEach(async () => {
   for (const each of opened.splice(0)) await each.close();
+  Logger.overrideLogger(true as never);
 });
 
 /** An application without HTTP, closed after the test. */
@@ -472,6 +473,42 @@ describe('the order of a life', () => {
     await module.close();
 
     expect(broker.records('courses')).toHaveLength(2);
+  });
+
+  it.each([
+    ['last in the root module', false],
+    ['first', true],
+    ['in a global module', true],
+    ['in the module of the handlers', false],
+  ])('is warned about once when forRoot stands %s: %s', async (where, isWarned) => {
+    const lines: unknown[][] = [];
+    const bus = EventBusModule.forRoot(options());
+    @Module({ imports: where.includes('handlers') ? [bus] : [], providers: [CourseView] })
+    class CatalogModule {}
+    @Global()
+    @Module({ imports: [bus] })
+    class CoreModule {}
+    const imports = {
+      'last in the root module': [CatalogModule, bus],
+      first: [bus, CatalogModule],
+      'in a global module': [CoreModule, CatalogModule],
+      'in the module of the handlers': [CatalogModule],
+    }[where]!;
+
+    await start({ imports, providers: [{ provide: 'LOG', useFactory: () => Logger.overrideLogger(recorder(lines)) }] });
+
+    expect(lines.filter(([level]) => level === 'warn')).toEqual(
+      isWarned
+        ? [
+            [
+              'warn',
+              'Handlers start before their modules and stop after them',
+              { modules: 'CatalogModule', cure: 'import EventBusModule.forRoot last in the root module' },
+              'EventBus',
+            ],
+          ]
+        : [],
+    );
   });
 
   it('lets a running handler finish before it stops', async () => {

@@ -59,6 +59,13 @@ export class EventBusLog {
     });
   }
 
+  startsTooEarly(fields: { modules: string }): void {
+    this.#write('warn', 'Handlers start before their modules and stop after them', {
+      ...fields,
+      cure: 'import EventBusModule.forRoot last in the root module',
+    });
+  }
+
   close(): void {
     for (const stop of this.#stops) stop();
     this.#stops = [];

@@ -10,6 +10,8 @@ import { ModuleRef, type DiscoveryService, type ExternalContextCreator, type Mod
 /** Nest's record of one provider or controller. */
 export type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
 
+type Module = NonNullable<InstanceWrapper['host']>;
+
 /** What `@Payload()`, `@Ctx()` and custom parameter decorators write on a class, per method. */
 export const PARAMETERS = '__routeArguments__';
 export const PAYLOAD = 3;
@@ -111,6 +113,33 @@ export interface Parameter {
  */
 export function putOutermost(modules: ModulesContainer, kind: Type): void {
   for (const module of modules.values()) if (module.metatype === kind) module.distance = Infinity;
+}
+
+/**
+ * Those of `hosts` whose modules Nest starts after the module of `one`, and stops before it, though they do not import it: all that decides is where it
+ * is imported.
+ */
+export function startedAfter(
+  one: InstanceWrapper,
+  hosts: readonly InstanceWrapper[],
+  discovery: DiscoveryService,
+): readonly InstanceWrapper[] {
+  const modules = new Set(discovery.getProviders().map(({ host }) => host!));
+  // As Nest sorts them for their hooks; at the end it is the reverse.
+  const order = [...modules].sort((a, b) => b.distance - a.distance);
+  const importers = importersOf(one.host!, modules);
+  return hosts.filter(({ host }) => order.indexOf(host!) > order.indexOf(one.host!) && !importers.has(host!));
+}
+
+// Nest counts a global module among the imports of all others.
+function importersOf(one: Module, modules: ReadonlySet<Module>): ReadonlySet<Module> {
+  const importers = new Set([one]);
+  const isImporter = (module: Module) => [...module.imports].some((each) => !each.isGlobal && importers.has(each));
+  for (let known = 0; known < importers.size;) {
+    known = importers.size;
+    for (const module of modules) if (isImporter(module)) importers.add(module);
+  }
+  return importers;
 }
 
 /** The ModuleRef of the module that declares a host: what resolves the host in its own module. */
