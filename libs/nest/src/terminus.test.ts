@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, type DynamicModule } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
 import { BusError, NonRetryable, exponential, type SubscriptionStatus, type Transport } from '@event-bus/core';
@@ -18,7 +18,11 @@ afterEach(async () => {
 });
 
 /** A service with one handler and its health; `handle` is what the handler does. */
-async function setup(options: Partial<EventBusModuleOptions> = {}, handle: () => unknown = () => {}) {
+async function setup(
+  options: Partial<EventBusModuleOptions> = {},
+  handle: () => unknown = () => {},
+  imports: DynamicModule[] = [],
+) {
   @Injectable()
   class CourseView {
     @OnEventBus(COURSE_CHANGED)
@@ -28,6 +32,7 @@ async function setup(options: Partial<EventBusModuleOptions> = {}, handle: () =>
   }
   const module = await Test.createTestingModule({
     imports: [
+      ...imports,
       TerminusModule,
       EventBusModule.forRoot({
         service: 'catalog',
@@ -255,15 +260,29 @@ describe('broker', () => {
     const { health } = await setup({ transport });
     topics.mockClear();
 
-    expect(await health.broker('broker')).toMatchObject({ broker: { status: 'up', transport: transport.name } });
-    expect(await health.broker('broker')).toMatchObject({ broker: { status: 'up', cachedResponse: true } });
+    const answer = { broker: { status: 'up', transport: transport.name, topics: 2 } };
+    expect(await health.broker('broker')).toEqual(answer);
+    expect(await health.broker('broker')).toEqual(answer);
     expect(topics).toHaveBeenCalledTimes(1);
   });
 
-  it('is down when the broker does not', async () => {
+  it('is down when the broker does not, and says why', async () => {
     const transport = simulated();
     const { health } = await setup({ transport });
     transport.topics = () => Promise.reject(new BusError('BUS_TRANSPORT_UNAVAILABLE', 'away'));
-    expect(await health.broker('broker')).toMatchObject({ broker: { status: 'down' } });
+    expect(await health.broker('broker')).toEqual({
+      broker: { status: 'down', transport: transport.name, problems: ['no answer: away'] },
+    });
+  });
+
+  it('answers for each of two buses, also under one key', async () => {
+    const away = simulated();
+    const audit = EventBusModule.forRoot({ name: 'audit', service: 'auditor', transport: away });
+    const { health } = await setup({}, () => {}, [audit]);
+    away.topics = () => Promise.reject(new BusError('BUS_TRANSPORT_UNAVAILABLE', 'away'));
+
+    expect(await health.broker('broker')).toMatchObject({ broker: { status: 'up' } });
+    expect(await health.broker('broker', { bus: 'audit' })).toMatchObject({ broker: { status: 'down' } });
+    expect(await health.ready('bus', { bus: 'audit' })).toMatchObject({ bus: { status: 'up', groups: 0 } });
   });
 });

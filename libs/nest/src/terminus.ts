@@ -18,7 +18,8 @@ export interface EventBusReadyOptions extends EventBusHealthOptions {
 /** Provide it in the module with your health controller; `TerminusModule` must be imported there. */
 @Injectable()
 export class EventBusHealthIndicator {
-  readonly #lags = new Map<Bus, { readonly untilMs: number; readonly lag: Promise<number | undefined> }>();
+  readonly #lagOf = kept(10_000, lagOf);
+  readonly #topicsOf = kept(5_000, async ({ transport }) => (await transport.topics()).length);
 
   constructor(
     private readonly health: HealthIndicatorService,
@@ -67,12 +68,13 @@ export class EventBusHealthIndicator {
     key: Key,
     { bus: name }: EventBusHealthOptions = {},
   ): Promise<HealthIndicatorResult<Key>> {
-    const { transport } = this.#bus(name);
-    return this.health
-      .check(key)
-      .attempt(async () => ({ transport: transport.name, topics: (await transport.topics()).length }))
-      .withTimeout(ANSWER_MS)
-      .cacheFor(5_000);
+    const bus = this.#bus(name);
+    const { name: transport } = bus.transport;
+    try {
+      return this.health.check(key).up({ transport, topics: await this.#topicsOf(bus) });
+    } catch (error) {
+      return this.health.check(key).down({ transport, problems: [`no answer: ${(error as Error).message}`] });
+    }
   }
 
   #bus(name?: string): Bus {
@@ -80,18 +82,9 @@ export class EventBusHealthIndicator {
   }
 
   async #lagOver(bus: Bus, maxLag: number): Promise<string[]> {
-    const lag = await this.#lagOf(bus);
+    const lag = await this.#lagOf(bus).catch(() => undefined);
     if (lag === undefined) return ['the lag is not known'];
     return lag > maxLag ? [`the lag is ${lag} records, over ${maxLag}`] : [];
-  }
-
-  // The broker is asked once in ten seconds, however often probes come.
-  #lagOf(bus: Bus): Promise<number | undefined> {
-    const kept = this.#lags.get(bus);
-    if (kept !== undefined && kept.untilMs > performance.now()) return kept.lag;
-    const lag = within(ANSWER_MS, lagOf(bus)).catch(() => undefined);
-    this.#lags.set(bus, { untilMs: performance.now() + 10_000, lag });
-    return lag;
   }
 }
 
@@ -149,6 +142,18 @@ async function lagOf(bus: Bus): Promise<number | undefined> {
     }
   }
   return sum;
+}
+
+/** Asks the broker of a bus, and keeps what came of it for a time, however often probes come. */
+function kept<T>(forMs: number, ask: (bus: Bus) => Promise<T>): (bus: Bus) => Promise<T> {
+  const answers = new Map<Bus, { readonly untilMs: number; readonly answer: Promise<T> }>();
+  return (bus) => {
+    const known = answers.get(bus);
+    if (known !== undefined && known.untilMs > performance.now()) return known.answer;
+    const answer = within(ANSWER_MS, ask(bus));
+    answers.set(bus, { untilMs: performance.now() + forMs, answer });
+    return answer;
+  };
 }
 
 async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
