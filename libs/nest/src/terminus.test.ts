@@ -184,7 +184,7 @@ describe('ready', () => {
     });
   });
 
-  it('is down once records were lost unread', async () => {
+  it('is degraded once records were lost unread', async () => {
     const broker = simulatedBroker({ partitions: 1 });
     const { app, health, send } = await setup({ transport: broker.transport(), autoStart: false });
     await Promise.all([send(), send(), send()]);
@@ -206,7 +206,7 @@ describe('ready', () => {
 
     await vi.waitFor(async () =>
       expect(await health.ready('bus')).toEqual({
-        bus: { status: 'down', problems: ['group "catalog" has lost records unread in 1 range'] },
+        bus: { status: 'degraded', problems: ['group "catalog" has lost records unread in 1 range'] },
       }),
     );
     expect(health.live('bus')).toMatchObject({ bus: { status: 'up' } });

@@ -48,7 +48,7 @@ export class EventBusHealthIndicator {
 
   /**
    * For readiness probes: up while every group holds its partitions (or is a spare member with none), degraded (which still answers HTTP 200) while
-   * something waits, down when not started, stopping, not connected, or when records were lost unread.
+   * something waits or records were lost unread, down when not started, stopping or not connected.
    */
   async ready<const Key extends string>(
     key: Key,
@@ -58,8 +58,8 @@ export class EventBusHealthIndicator {
     const status = bus.status();
     const down = problemsOf(status);
     if (down.length > 0) return this.health.check(key).down({ problems: down });
-    const waits = [...waitsOf(status), ...(maxLag === undefined ? [] : await this.#lagOver(bus, maxLag))];
-    if (waits.length > 0) return this.health.check(key).degraded({ problems: waits });
+    const concerns = [...concernsOf(status), ...(maxLag === undefined ? [] : await this.#lagOver(bus, maxLag))];
+    if (concerns.length > 0) return this.health.check(key).degraded({ problems: concerns });
     return this.health.check(key).up({ groups: status.consumers.length });
   }
 
@@ -102,21 +102,22 @@ function hasDied({ subscription, inFlight }: ConsumerStatus): boolean {
 function problemsOf({ state, consumers }: BusStatus): string[] {
   if (state !== 'started')
     return [state === 'new' || state === 'open' ? 'the bus has not started' : `the bus is ${state}`];
-  return consumers.flatMap(({ group, subscription, lost, trouble }) => [
+  return consumers.flatMap(({ group, subscription, trouble }) => [
     ...(subscription?.state === 'stopped' ? [`the consumer of group "${group}" has ended`] : []),
     ...(subscription?.state === 'trouble' || trouble !== undefined ? [`group "${group}" is not connected`] : []),
-    ...(lost.length > 0
-      ? [`group "${group}" has lost records unread in ${lost.length} ${lost.length === 1 ? 'range' : 'ranges'}`]
-      : []),
   ]);
 }
 
-function waitsOf({ consumers }: BusStatus): string[] {
-  return consumers.flatMap(({ group, subscription, waiting, pausedHandlers, brokenHandlers }) => [
+function concernsOf({ consumers }: BusStatus): string[] {
+  return consumers.flatMap(({ group, subscription, waiting, lost, pausedHandlers, brokenHandlers }) => [
     ...(subscription === undefined || subscription.state === 'joining' || subscription.state === 'rebalancing'
       ? [`group "${group}" is waiting for its partitions`]
       : []),
     ...waiting.map(({ reason, records }) => waitOf(group, reason, records)),
+    // Not down: nothing brings the records back, and a service that takes no requests helps nobody.
+    ...(lost.length > 0
+      ? [`group "${group}" has lost records unread in ${lost.length} ${lost.length === 1 ? 'range' : 'ranges'}`]
+      : []),
     ...brokenHandlers.map((handler) => `handler "${handler}" fails again and again and is only probed`),
     ...pausedHandlers.map((handler) => `handler "${handler}" is switched off`),
   ]);
