@@ -159,21 +159,31 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
       ...all.filter(({ options }) => (options.bus ?? DEFAULT_BUS) === this.bus.name),
       ...this.#sources.flatMap((source) => source(this.#nest)),
     ];
-    this.#define(features, mine);
-    problems.push(...mine.flatMap((handler) => this.#handle(handler)), ...this.bus.problems());
+    problems.push(
+      ...this.#define(features, mine),
+      ...mine.flatMap((handler) => this.#handle(handler)),
+      ...this.bus.problems(),
+    );
     if (problems.length > 0) throw invalid(problems);
     await this.bus.open();
     this.#isOpen = true;
     this.#opened.resolve();
   }
 
-  #define(features: readonly EventBusFeature[], handlers: readonly FoundHandler[]): void {
+  #define(features: readonly EventBusFeature[], handlers: readonly FoundHandler[]): string[] {
     const owned = features.filter(({ bus }) => bus === this.bus.name).flatMap(({ definitions }) => definitions);
-    this.bus.define(...owned);
     const known = [...(this.options.events ?? []), ...owned, ...handlers.map(({ definition }) => definition)].filter(
       (definition) => definition !== undefined,
     );
     this.#definitions = new Map(known.map((definition) => [definition.type, definition]));
+    return owned.flatMap((definition) => {
+      try {
+        this.bus.define(definition);
+        return [];
+      } catch (error) {
+        return [(error as BusError).message];
+      }
+    });
   }
 
   #warnOfOrder(): void {

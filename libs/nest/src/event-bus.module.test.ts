@@ -336,6 +336,7 @@ describe('a start', () => {
     }
     const error = await refusal({
       imports: [
+        EventBusModule.forFeature([defineEvent({ type: COURSE_CHANGED.type, data: { key: schema.string() } })]),
         EventBusModule.forRoot(options({ transport, routes: { ...ROUTES, 'org.example.unknown.v1': { other: {} } } })),
       ],
       providers: [{ provide: Guarded, useFactory: () => new Guarded() }],
@@ -343,6 +344,7 @@ describe('a start', () => {
 
     expect(error.code).toBe('BUS_CONFIG_INVALID');
     expect(error.details.problems).toEqual([
+      expect.stringMatching(/another definition of "org\.example\.course\.changed\.v1".*share one constant/),
       expect.stringMatching(/"Guarded\.changed" would run without @UseGuards\(Nobody\)/),
       expect.stringMatching(/"org\.example\.unknown\.v1", which has no definition/),
       expect.stringMatching(
