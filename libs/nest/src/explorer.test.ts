@@ -236,6 +236,14 @@ describe('findHandlers', () => {
     ]);
   });
 
+  it('refuses a class under two tokens of one module, and says which way is right', async () => {
+    const { handlers } = await nestOf({ providers: [OpenView, { provide: 'VIEW', useClass: OpenView }] });
+    expect(handlers.map(({ problem }) => problem)).toEqual([
+      undefined,
+      expect.stringMatching(/would run twice: \w+ provides its class under two tokens.*useExisting: OpenView }/),
+    ]);
+  });
+
   it('refuses a decorator that was given no definition', async () => {
     @Injectable()
     class CourseView {

@@ -103,11 +103,14 @@ function withoutDoubles(handlers: readonly FoundHandler[]): readonly FoundHandle
     const first = hosts.get(address) ?? wrapper;
     hosts.set(address, first);
     if (first === wrapper || first.metatype !== wrapper.metatype) return handler;
-    return {
-      ...handler,
-      problem: `Handler "${handler.id}" would run twice: ${moduleOf(first)} and ${moduleOf(wrapper)} both provide its class; provide it in one module, export it there, and import that module in the other.`,
-    };
+    return { ...handler, problem: `Handler "${handler.id}" would run twice: ${twice(first, wrapper)}.` };
   });
+}
+
+function twice(one: InstanceWrapper, other: InstanceWrapper): string {
+  if (one.host === other.host)
+    return `${moduleOf(one)} provides its class under two tokens; write { provide: …, useExisting: ${(one.metatype as Type).name} } for one of them`;
+  return `${moduleOf(one)} and ${moduleOf(other)} both provide its class; provide it in one module, export it there, and import that module in the other`;
 }
 
 function hostsOf(wrappers: readonly InstanceWrapper[]): InstanceWrapper[] {
