@@ -214,12 +214,16 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
       const outcome = await invoke(data, new EventBusContext(delivery));
       if (!outcome.ok) throw failureOf(outcome);
     });
+    const routes = Object.keys(this.options.routes?.[definition.type] ?? {});
+    const topic = options.topic ?? routes.join(', ');
     this.log.handlerFound({
       handler: options.id,
       event_type: definition.type,
-      topic: options.topic ?? Object.keys(this.options.routes?.[definition.type] ?? {}).join(', '),
+      topic,
       group: options.group ?? this.options.service,
     });
+    if (options.topic !== undefined && routes.length > 0 && !routes.includes(topic))
+      this.log.handlesElsewhere({ handler: options.id, topic, routes: routes.join(', ') });
   }
 }
 

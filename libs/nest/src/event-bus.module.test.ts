@@ -395,6 +395,28 @@ describe('a start', () => {
     ]);
     expect(lines).toContainEqual(['log', 'Event bus started', { handlers: 1 }, 'EventBus']);
   });
+
+  it('is warned about when a handler reads another topic than this service sends its events to', async () => {
+    const lines: unknown[][] = [];
+    @Injectable()
+    class Misspelt {
+      @OnEventBus(COURSE_CHANGED, { topic: 'coursess' })
+      changed() {}
+    }
+    await start({
+      imports: [EventBusModule.forRoot(options())],
+      providers: [Misspelt, CourseView, { provide: 'LOG', useFactory: () => Logger.overrideLogger(recorder(lines)) }],
+    });
+
+    expect(lines.filter(([level]) => level === 'warn')).toEqual([
+      [
+        'warn',
+        'Handler reads a topic that no route of this service sends its events to',
+        { handler: 'Misspelt.changed', topic: 'coursess', routes: 'courses' },
+        'EventBus',
+      ],
+    ]);
+  });
 });
 
 describe('the order of a life', () => {

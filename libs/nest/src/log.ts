@@ -31,6 +31,10 @@ export class EventBusLog {
     this.#write('log', 'Handler found', fields);
   }
 
+  handlesElsewhere(fields: { handler: string; topic: string; routes: string }): void {
+    this.#write('warn', 'Handler reads a topic that no route of this service sends its events to', fields);
+  }
+
   started(fields: { handlers: number }): void {
     this.#write('log', 'Event bus started', fields);
   }
