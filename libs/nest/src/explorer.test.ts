@@ -14,6 +14,7 @@ import { APP_GUARD, REQUEST } from '@nestjs/core';
 import { Payload } from '@nestjs/microservices';
 import { describe, expect, it } from 'vitest';
 import { COURSE_CHANGED, COURSE_DELETED, nestOf, type CourseChanged } from './courses.test.fixture.js';
+import type { EventBusContext } from './event-bus-context.js';
 import { OnEventBus } from './on-event-bus.js';
 
 @Injectable()
@@ -241,6 +242,24 @@ describe('findHandlers', () => {
     expect(handlers.map(({ problem }) => problem)).toEqual([
       undefined,
       expect.stringMatching(/would run twice: \w+ provides its class under two tokens.*useExisting: OpenView }/),
+    ]);
+  });
+
+  it('refuses a bare parameter beside decorated ones, which Nest would leave undefined', async () => {
+    @Injectable()
+    class CourseView {
+      @OnEventBus(COURSE_CHANGED)
+      forgotten(@Payload() _data: CourseChanged, _context: EventBusContext) {}
+      @OnEventBus(COURSE_CHANGED)
+      optional(@Payload() _data: CourseChanged, _more = false) {}
+      @OnEventBus(COURSE_CHANGED)
+      bare(_data: CourseChanged, _context: EventBusContext) {}
+    }
+    const { handlers } = await nestOf({ providers: [CourseView] });
+    expect(handlers.map(({ problem }) => problem)).toEqual([
+      expect.stringMatching(/"CourseView\.forgotten" would get undefined as parameter 2:.*decorate it too/),
+      undefined,
+      undefined,
     ]);
   });
 

@@ -2,7 +2,14 @@
 import type { Type } from '@nestjs/common';
 import { MetadataScanner, type DiscoveryService, type ExternalContextCreator } from '@nestjs/core';
 import type { EventDefinition } from '@event-bus/core';
-import { patternOf, prototypeOf, unwiredEnhancers, type InstanceWrapper, type Pattern } from './nest-internals.js';
+import {
+  bareParameters,
+  patternOf,
+  prototypeOf,
+  unwiredEnhancers,
+  type InstanceWrapper,
+  type Pattern,
+} from './nest-internals.js';
 import { declarationsOf, markOf, type OnEventBusOptions } from './on-event-bus.js';
 
 /** One handler of one event type, and the method that stands for it. */
@@ -130,14 +137,25 @@ function handlersOf(
   const host = prototype.constructor as Type;
   const said = read(prototype, method);
   if (said.length === 0) return [];
+  const problem = wiring(wrapper, host, method, external) ?? unfilled(host, method);
+  return said.map((each) => ({ wrapper, method, ...(problem === undefined ? {} : { problem }), ...each }));
+}
+
+function wiring(
+  wrapper: InstanceWrapper,
+  host: Type,
+  method: string,
+  external: ExternalContextCreator,
+): string | undefined {
   const unwired = unwiredEnhancers(wrapper, host, method, external);
-  const wiring =
-    unwired.length === 0
-      ? {}
-      : {
-          problem: `Handler "${nameOf(prototype, method)}" would run without ${unwired.join(', ')}: Nest wires these only to a class it makes itself; list the class as it is, \`providers: [${host.name}]\`, instead of a factory, a value or another token.`,
-        };
-  return said.map((each) => ({ wrapper, method, ...wiring, ...each }));
+  if (unwired.length === 0) return undefined;
+  return `Handler "${host.name}.${method}" would run without ${unwired.join(', ')}: Nest wires these only to a class it makes itself; list the class as it is, \`providers: [${host.name}]\`, instead of a factory, a value or another token.`;
+}
+
+function unfilled(host: Type, method: string): string | undefined {
+  const bare = bareParameters(host, method);
+  if (bare.length === 0) return undefined;
+  return `Handler "${host.name}.${method}" would get undefined as parameter ${bare.join(' and ')}: beside @Payload() and @Ctx() Nest fills decorated parameters only; decorate it too, or give it a default.`;
 }
 
 function functionOf(prototype: object, method: string): object {

@@ -101,6 +101,16 @@ export function parametersOf(host: object, method: string): Readonly<Record<stri
   return (Reflect.getMetadata(PARAMETERS, host, method) as Record<string, Parameter> | undefined) ?? {};
 }
 
+/** Parameters that Nest leaves undefined, from 1: those without a decorator, beside others that have one. */
+export function bareParameters(host: Type, method: string): readonly number[] {
+  const filled = new Set(Object.values(parametersOf(host, method)).map(({ index }) => index));
+  const { length } = host.prototype[method] as { readonly length: number };
+  if (filled.size === 0) return [];
+  return Array.from({ length }, (_, index) => index)
+    .filter((index) => !filled.has(index))
+    .map((index) => index + 1);
+}
+
 export interface Parameter {
   readonly index: number;
   readonly data?: unknown;
