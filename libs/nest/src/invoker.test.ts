@@ -30,6 +30,7 @@ import {
   type ContextId,
 } from '@nestjs/core';
 import { BaseRpcExceptionFilter, Ctx, Payload } from '@nestjs/microservices';
+import { BusError } from '@event-bus/core';
 import { IsString, ValidateNested } from 'class-validator';
 import { Type as TypeOf } from 'class-transformer';
 import { EMPTY, EmptyError, Observable, map, of, throwError } from 'rxjs';
@@ -555,6 +556,32 @@ describe('an exception filter', () => {
       }
     }
     expect(await failWith(HttpOnly)).toMatchObject({ ok: false, error: expect.any(TypeError), original: BOOM });
+  });
+
+  it('is not shown what was only interrupted, and is shown what took too long', async () => {
+    const shown: unknown[] = [];
+    @Catch()
+    class AlertFilter implements ExceptionFilter {
+      catch(error: Error) {
+        shown.push(error.message);
+      }
+    }
+    @UseFilters(AlertFilter)
+    @Injectable()
+    class CourseView {
+      @OnEventBus(COURSE_CHANGED)
+      changed(_data: CourseChanged, { signal }: EventBusContext) {
+        throw signal.reason;
+      }
+    }
+    const nest = await nestOf({ providers: [CourseView] });
+
+    for (const reason of [new BusError('BUS_INTERRUPTED', 'stopped'), new BusError('BUS_HANDLER_TIMEOUT', 'late')]) {
+      const outcome = await nest.deliver('CourseView.changed', DEMO, contextOf({ signal: AbortSignal.abort(reason) }));
+      expect(outcome).toMatchObject({ ok: false, original: reason });
+    }
+
+    expect(shown).toEqual(['late']);
   });
 
   it('of Nest for RPC hides the error, and the original is kept', async () => {

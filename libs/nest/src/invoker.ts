@@ -3,6 +3,7 @@
  * `rpc`. First the pipeline, which shows the raw error; then the exception filters, which say what they make of it.
  */
 import { ContextIdFactory, type ExternalContextCreator, type ModuleRef } from '@nestjs/core';
+import { isBusError } from '@event-bus/core';
 import { isObservable } from 'rxjs';
 import type { EventBusContext } from './event-bus-context.js';
 import { moduleRefOf, pipeline, runFilters, type ErrorProxy, type InstanceWrapper } from './nest-internals.js';
@@ -83,6 +84,8 @@ function twoPhases(external: ExternalContextCreator): ErrorProxy {
         await settled(target(...args), context);
         return { ok: true };
       } catch (original) {
+        // Not a failure: the event comes again, and nobody is to be told.
+        if (isBusError(context.signal.reason, 'BUS_INTERRUPTED')) return { ok: false, error: original, original };
         try {
           const verdict = await settled(runFilters(external, filters, original, type, args), context);
           return verdict === undefined || verdict === null
