@@ -188,7 +188,7 @@ test.each<[string, HistoryFact[], Partial<CheckOptions>?, number[]?]>([
   expect(verdicts(facts, options, times)).toEqual([]);
 });
 
-test('histories of several processes are read in the order of time, without a last line that was cut off', () => {
+test('histories of several processes are read in the order of time, without a line that was cut off', () => {
   const folder = mkdtempSync(join(tmpdir(), 'history-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const [one, other] = [join(folder, 'one.jsonl'), join(folder, 'other.jsonl')];
@@ -206,4 +206,8 @@ test('histories of several processes are read in the order of time, without a la
     [3, 'p2'],
     [5, 'p1'],
   ]);
+
+  // Killed in a write, and started again.
+  write(other, 'p2', [6]);
+  expect(readHistories([other]).map(({ at: time }) => time)).toEqual([3, 6]);
 });

@@ -3,7 +3,7 @@
  * read by the checker (`history-check.ts`), which knows nothing else. A line is written with one call and `O_APPEND`, so a process that
  * is killed loses at most its last one.
  */
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, truncateSync, writeSync } from 'node:fs';
 
 /** What was sent: each producer owns its keys, and numbers what it sends of each. */
 export interface EventValue {
@@ -108,8 +108,9 @@ export interface History {
   close(): void;
 }
 
-/** Appends to a file. */
+/** Appends to a file, which one process at a time writes. A line that was cut off when the last one was killed is taken out. */
 export function fileHistory(path: string): History {
+  if (existsSync(path)) truncateSync(path, readFileSync(path).lastIndexOf('\n') + 1);
   const file = openSync(path, 'a');
   return {
     write: (line) => void writeSync(file, `${JSON.stringify(line)}\n`),
