@@ -41,12 +41,15 @@ const committed = (position: number, generation = 1, ahead: string[] = []): Hist
   ahead,
 });
 
+/** Of the process p1, where it says of none. */
+type Fact = HistoryFact & { readonly process?: string };
+
 function verdicts(
-  facts: readonly HistoryFact[],
+  facts: readonly Fact[],
   options: Partial<CheckOptions> = {},
   times: readonly number[] = [],
 ): string[] {
-  const lines = facts.map((fact, index): HistoryLine => ({ ...fact, at: times[index] ?? index, process: 'p1' }));
+  const lines = facts.map((fact, index): HistoryLine => ({ process: 'p1', ...fact, at: times[index] ?? index }));
   return [...new Set(checkHistory(lines, { handlers, ...options }).map(({ verdict }) => verdict))];
 }
 
@@ -62,11 +65,16 @@ const dead = (seq: number, code = 'BUS_HANDLER_FAILED'): HistoryFact[] => [
   { type: 'settled', ...by, ...at(seq), outcome: 'dead', code },
 ];
 
-test.each<[string, HistoryFact[], Partial<CheckOptions>?, number[]?]>([
+test.each<[string, Fact[], Partial<CheckOptions>?, number[]?]>([
   ['lost', [...handled(0), ...sent(1)]],
   [
     'lost',
-    [...handled(0), { type: 'send', value: value(1), digest: 'd' }, { type: 'stored', value: value(1), ...at(1) }],
+    [
+      ...handled(0),
+      { type: 'send', value: value(1), digest: 'd' },
+      { type: 'stored', value: value(1), ...at(1) },
+      { type: 'unknown', value: value(1) },
+    ],
   ],
   ['unexpected', [{ type: 'effect', ...by, ...at(0), value: value(0), digest: 'd0' }]],
   [
@@ -78,6 +86,18 @@ test.each<[string, HistoryFact[], Partial<CheckOptions>?, number[]?]>([
   ['changed', [...sent(0), { type: 'dead', ...by, ...at(0), digest: 'other' }]],
   ['reordered', [...sent(0), ...sent(1), ...delivery(1), ...delivery(0)]],
   ['overlapped', [...sent(0), ...sent(1), ...delivery(0).slice(0, 2), ...delivery(1), ...delivery(0).slice(2)]],
+  [
+    'overlapped',
+    [
+      assigned(1, 0),
+      { ...assigned(1, 0), process: 'p2' },
+      ...sent(0),
+      ...sent(1),
+      ...delivery(0).slice(0, 2),
+      ...delivery(1).map((fact) => ({ ...fact, process: 'p2' })),
+      ...delivery(0).slice(2),
+    ],
+  ],
   ['gap', [...handled(0), ...sent(1), committed(2), ...delivery(1)]],
   ['gap', [...sent(0), ...sent(1), ...sent(2), ...delivery(0), committed(1, 1, ['2']), ...delivery(1), ...delivery(2)]],
   ['back', [assigned(1, 0), ...handled(0, 1), committed(2), committed(1)]],
@@ -107,6 +127,14 @@ test.each<[string, HistoryFact[], Partial<CheckOptions>?, number[]?]>([
     ],
   ],
   ['hanging', [{ type: 'pending', what: 'send of studio/a/0' }]],
+  ['hanging', [{ type: 'send', value: value(0), digest: 'd' }]],
+  [
+    'hanging',
+    [
+      { type: 'send', value: value(0), digest: 'd' },
+      { type: 'down', process: 'p2' },
+    ],
+  ],
   ['stuck', [{ type: 'undrained', what: 'group catalog' }]],
   ['void', [...handled(0), { type: 'fault-on', fault: 'kill' }], { mustMeetWork: ['kill'] }],
 ])('%s is found', (verdict, facts, options, times) => {
@@ -122,13 +150,28 @@ test('two contents of one place are two-faced', () => {
   expect(found).toContain('two-faced');
 });
 
-test.each<[string, HistoryFact[], Partial<CheckOptions>?, number[]?]>([
+test.each<[string, Fact[], Partial<CheckOptions>?, number[]?]>([
   ['a dead letter is an end', [...sent(0), ...dead(0), ...handled(1), committed(2)], { attempts: 1 }],
   [
     'a send without an answer may be stored or not',
     [
       { type: 'send', value: value(0), digest: 'd' },
       { type: 'unknown', value: value(0) },
+    ],
+  ],
+  [
+    'a process that was killed had no answer to its send',
+    [{ type: 'send', value: value(0), digest: 'd' }, { type: 'down' }],
+  ],
+  [
+    'the next owner may begin while the last one does not know yet',
+    [
+      assigned(1, 0),
+      ...sent(0),
+      ...delivery(0).slice(0, 2),
+      { ...assigned(2, 0), process: 'p2' },
+      ...delivery(0).map((fact) => ({ ...fact, process: 'p2' })),
+      ...delivery(0).slice(2),
     ],
   ],
   [

@@ -15,7 +15,7 @@ export type VerdictName =
   | 'two-faced'
   /** For one handler and key, first ends not in the order of sending; or stored in another order. */
   | 'reordered'
-  /** Two deliveries of one key and handler at once, in one process and one time of ownership. */
+  /** Two deliveries of one key and handler at once, in one time of ownership. */
   | 'overlapped'
   /** A commit passes a record that is neither done nor a dead letter. */
   | 'gap'
@@ -29,7 +29,7 @@ export type VerdictName =
   | 'hasty'
   /** A timeout or a retry before its time. */
   | 'hurried'
-  /** A promise never settled. */
+  /** A promise never settled: it is said to be pending, or a send has no end and its process no either. */
   | 'hanging'
   /** Not finished when everything was healthy again. */
   | 'stuck'
@@ -260,8 +260,10 @@ function storedOrder(valueAt: Index['valueAt'], offsets: Index['offsets'], order
 /** Deliveries: one at a time for a key, not before their time, not given up too early, each result that of a run under way. */
 function runs(lines: readonly HistoryLine[], { valueAt }: Index, { attempts, timeoutMs }: Settings): Verdict[] {
   const found: Verdict[] = [];
-  /** By process, group, handler and key: what is under way. */
+  /** By time of ownership, group, handler and key: what is under way. */
   const running = new Map<string, readonly Line<'delivered'>[]>();
+  /** By process, group and partition: the generation it was assigned in, which only its owner may have. */
+  const generations = new Map<string, number | undefined>();
   const failures = new Map<string, { count: number; nextAt: number }>();
   for (const line of lines) {
     if (line.type === 'assigned') forget(line);
@@ -273,7 +275,8 @@ function runs(lines: readonly HistoryLine[], { valueAt }: Index, { attempts, tim
   return found;
 
   /** A new owner starts anew; what the last one had in hand is his affair. */
-  function forget({ process, group, topic, partition }: Line<'assigned'>): void {
+  function forget({ process, group, topic, partition, generation }: Line<'assigned'>): void {
+    generations.set(`${process}\n${group}\n${topic}/${partition}`, generation);
     for (const key of failures.keys()) {
       if (key.startsWith(`${process}\n${group}\n${topic}/${partition}/`)) failures.delete(key);
     }
@@ -292,7 +295,8 @@ function runs(lines: readonly HistoryLine[], { valueAt }: Index, { attempts, tim
   function delivered(line: Line<'delivered'>): void {
     const own = running.get(laneOf(line)) ?? [];
     for (const other of own) {
-      const what = `got ${placeOf(line)} while it had ${placeOf(other)} of the same key`;
+      const who = other.process === line.process ? 'it' : other.process;
+      const what = `got ${placeOf(line)} while ${who} had ${placeOf(other)} of the same key`;
       found.push({ verdict: 'overlapped', text: `${line.handler} in ${line.process} ${what}` });
     }
     running.set(laneOf(line), [...own, line]);
@@ -304,7 +308,7 @@ function runs(lines: readonly HistoryLine[], { valueAt }: Index, { attempts, tim
 
   function settled(line: Line<'settled'> & { readonly handler: string }): void {
     const own = running.get(laneOf(line)) ?? [];
-    const run = own.find((each) => placeOf(each) === placeOf(line));
+    const run = own.find((each) => each.process === line.process && placeOf(each) === placeOf(line));
     running.set(
       laneOf(line),
       own.filter((each) => each !== run),
@@ -350,7 +354,10 @@ function runs(lines: readonly HistoryLine[], { valueAt }: Index, { attempts, tim
   ): string {
     const value = valueAt.get(placeOf(line));
     const key = value === undefined ? placeOf(line) : `${value.producer}/${value.key}`;
-    return [line.process, line.group, line.handler, key].join('\n');
+    const generation = generations.get(`${line.process}\n${line.group}\n${partitionOf(line)}`);
+    // Without one, all that is known is that a process must not overlap itself.
+    const owner = generation === undefined ? line.process : `${partitionOf(line)} in ${generation}`;
+    return [owner, line.group, line.handler, key].join('\n');
   }
 }
 
@@ -451,17 +458,21 @@ function commits(lines: readonly HistoryLine[], { offsets, lost }: Index, settin
 
 function ends(lines: readonly HistoryLine[], { mustMeetWork = [] }: Settings): Verdict[] {
   const found: Verdict[] = [];
-  const open = new Set<string>();
+  const sends = new Map<string, string>();
+  const runs = new Set<string>();
   const met = new Set<string>();
   for (const line of lines) {
     if (line.type === 'pending') found.push({ verdict: 'hanging', text: line.what });
     if (line.type === 'undrained') found.push({ verdict: 'stuck', text: line.what });
-    if (line.type === 'send') open.add(nameOf(line.value));
-    if (line.type === 'sent' || line.type === 'refused' || line.type === 'unknown') open.delete(nameOf(line.value));
-    if (line.type === 'delivered') open.add(runOf(line));
-    if (line.type === 'settled' && line.handler !== undefined) open.delete(runOf({ ...line, handler: line.handler }));
-    if (line.type === 'fault-on' && open.size > 0) met.add(line.fault);
+    if (line.type === 'send') sends.set(nameOf(line.value), line.process);
+    if (line.type === 'sent' || line.type === 'refused' || line.type === 'unknown') sends.delete(nameOf(line.value));
+    if (line.type === 'delivered') runs.add(runOf(line));
+    if (line.type === 'settled' && line.handler !== undefined) runs.delete(runOf({ ...line, handler: line.handler }));
+    if (line.type === 'fault-on' && sends.size + runs.size > 0) met.add(line.fault);
+    if (line.type === 'down') for (const [name, process] of sends) if (process === line.process) sends.delete(name);
   }
+  for (const [name, process] of sends)
+    found.push({ verdict: 'hanging', text: `the send of ${name} by ${process} never ended` });
   for (const fault of mustMeetWork) {
     if (!met.has(fault)) found.push({ verdict: 'void', text: `the fault "${fault}" never met work in flight` });
   }
