@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { keyOf } from './member.js';
-import { assertOnce, numbersOf, publish, range, record, type Chapter } from './world.js';
+import { all, assertOnce, numbersOf, publish, range, record, valuesOf, type Chapter } from './world.js';
 
 export const groups: Chapter = {
   name: 'groups',
@@ -323,6 +323,44 @@ export const groups: Chapter = {
           () => `${again.records.length} of 16 records arrived after a restart`,
         );
         for (const key of keys) assert.deepEqual(numbersOf(again.records, key), [2]);
+      },
+    },
+    {
+      name: 'a new group starts at a time when told, and behind the last record when that is still to come',
+      needs: ['seekByTime'],
+      async run({ open, topic: fresh, name, join, eventually }) {
+        const transport = await open();
+        const topic = await fresh(transport);
+        const keys = range(16).map((n) => `course-${n}`);
+        const publishAll = (n: number) =>
+          publish(
+            transport,
+            topic,
+            keys.map((key) => record(key, n)),
+          );
+        await publishAll(0);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        await publishAll(1);
+        const second = (await all(transport.read({ topic }))).filter((each) => valuesOf([each])[0]!.endsWith(':1'));
+        const time = Math.min(...second.map(({ timestamp }) => timestamp));
+
+        const member = await join(transport, { topics: [topic], group: name('catalog'), from: { time } });
+        const future = { time: Date.now() + 3_600_000 };
+        const early = await join(transport, { topics: [topic], group: name('search'), from: future });
+        await eventually(
+          () => early.held.size === 4,
+          () => `the member holds ${early.held.size} of 4 partitions`,
+        );
+        await publishAll(2);
+        await eventually(
+          () => member.records.length >= 32 && early.records.length >= 16,
+          () => `${member.records.length} of 32 and ${early.records.length} of 16 records arrived`,
+        );
+
+        for (const key of keys) {
+          assert.deepEqual(numbersOf(member.records, key), [1, 2]);
+          assert.deepEqual(numbersOf(early.records, key), [2]);
+        }
       },
     },
     {
