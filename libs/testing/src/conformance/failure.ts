@@ -96,6 +96,10 @@ async function survives(world: World, fault: (isTroubled: () => boolean) => Prom
     () => `the member is ${member.subscription.status().state}`,
   );
   await eventually(
+    () => member.troubles.at(-1) === undefined,
+    () => `nobody said that the trouble is over: ${member.troubles.at(-1)}`,
+  );
+  await eventually(
     async () => {
       await member.commit();
       const positions = await sender.positions({ topic, group: member.group });
