@@ -7,6 +7,8 @@ const transports = new Set<SimulatedTransport>();
 conformance(test, {
   name: 'simulated',
   sessionMs: 1_000,
+  // Every case beside itself, on one broker.
+  stress: 3,
   open() {
     const transport = broker.transport();
     transports.add(transport);

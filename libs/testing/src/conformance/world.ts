@@ -13,6 +13,8 @@ export interface Case {
   readonly faults?: readonly (keyof ConformanceFaults)[];
   /** The smallest `maxRecordBytes` that makes sense of it. */
   readonly recordBytes?: number;
+  /** It looks at the whole process, so it is run once at a time, also under stress. Default false. */
+  readonly isAlone?: boolean;
   readonly run: (world: World) => Promise<void>;
 }
 
