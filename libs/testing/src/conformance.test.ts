@@ -2,7 +2,7 @@
 import type { Batch, Receiver, Subscription, Transport } from '@event-bus/core';
 import { expect, test } from 'vitest';
 import { conformance, conformanceCases, type ConformanceFaults } from './conformance.js';
-import { simulatedBroker } from './simulated.js';
+import { simulatedBroker, type SimulatedTransport } from './simulated.js';
 
 /** Collects what the suite registers, to run one case by its name. */
 function collect(open: () => Transport, faults: ConformanceFaults = {}, patienceMs = 10_000) {
@@ -132,6 +132,93 @@ test.each<[string, Wrong, string]>([
     }),
     'positions: unknown lag is undefined, never 0',
   ],
+  [
+    'starts every new group at the earliest record',
+    (right) => ({ subscribe: (options, receiver) => right.subscribe({ ...options, from: 'earliest' }, receiver) }),
+    'groups: a new group starts at the latest record when told, and keeps that place',
+  ],
+  [
+    'takes a time for the earliest record',
+    (right) => ({
+      subscribe: ({ from = 'earliest', ...options }, receiver) =>
+        right.subscribe({ ...options, from: typeof from === 'object' ? 'earliest' : from }, receiver),
+    }),
+    'groups: a new group starts at a time when told, and behind the last record when that is still to come',
+  ],
+  [
+    'forgets when records were stored',
+    changedBatch((batch) => ({ ...batch, records: batch.records.map((each) => ({ ...each, timestamp: 0 })) })),
+    'delivery: a record arrives with key, bytes and headers unchanged',
+  ],
+  [
+    'goes one record too far with a batch',
+    changedBatch((batch) => ({ ...batch, next: String(Number(batch.next) + 1) })),
+    'positions: lag is 0 only when nothing is left',
+  ],
+  [
+    'turns the answers of a publish round',
+    (right) => ({ publish: async (...args) => [...(await right.publish(...args))].reverse() }),
+    'publish: publish resolves with partition and offset of every record',
+  ],
+  [
+    'stores what it was handed twice',
+    (right) => ({
+      async publish(topic, records, options) {
+        await right.publish(topic, records.slice(0, 1), options);
+        return right.publish(topic, records, options);
+      },
+    }),
+    'order: records of one key arrive in order',
+  ],
+  [
+    'overlooks another partition count',
+    (right) => ({
+      ensureTopic: (topic, options) =>
+        right.ensureTopic(topic, options).catch(() => ({ topic, partitions: options!.partitions! })),
+    }),
+    'topics: another partition count is refused',
+  ],
+  [
+    'stops without waiting',
+    subscribing({ subscription: (subscription) => ({ stop: async () => void subscription.stop() }) }),
+    'seek: a stopped group goes to an offset, the start or the end, and its next start obeys',
+  ],
+  [
+    'moves all partitions instead of one',
+    (right) => ({ seek: ({ partition: _partition, ...options }) => right.seek(options) }),
+    'seek: one partition is moved alone when told',
+  ],
+  [
+    'never says that a revoke took too long',
+    subscribing({
+      receiver: (receiver) => ({
+        revoking: (partitions) => receiver.revoking(partitions, new AbortController().signal),
+      }),
+    }),
+    'groups: a revoke that takes too long is told so, and does not hold the group',
+  ],
+  [
+    'reads on after it is aborted',
+    (right) => ({ read: ({ signal: _signal, ...options }) => right.read(options) }),
+    'read: reading that follows goes on, until it is aborted',
+  ],
+  [
+    'never says that trouble is over',
+    subscribing({
+      receiver: (receiver) => ({ trouble: (error) => void (error !== undefined && receiver.trouble(error)) }),
+    }),
+    'failure: a black hole is noticed, and left when it ends',
+  ],
+  [
+    'leaves a timer behind',
+    (right) => ({
+      async close() {
+        setTimeout(() => {}, 2_000);
+        await right.close();
+      },
+    }),
+    'close: no timer or socket stays behind',
+  ],
   ['moves running groups', () => ({ seek: async () => {} }), 'seek: a running group is not moved'],
   [
     'jumps silently over what retention took',
@@ -145,11 +232,18 @@ test.each<[string, Wrong, string]>([
   ],
 ])('a transport that %s is noticed', async (_, wrong, name) => {
   const broker = simulatedBroker({ sessionTimeoutMs: 300, batchRecords: 10 });
+  const opened: SimulatedTransport[] = [];
   const open = (change: Wrong) => () => {
     const right = broker.transport();
+    opened.push(right);
     return { ...right, ...change(right) };
   };
   const faults: ConformanceFaults = {
+    async blackHole() {
+      const held = [...opened];
+      for (const transport of held) transport.cut();
+      return async () => held.forEach((transport) => transport.mend());
+    },
     deleteBefore: async (topic, partition, offset) => broker.deleteBefore(topic, partition, offset),
   };
 
