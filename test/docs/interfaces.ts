@@ -11,9 +11,10 @@ export interface Member {
 }
 
 const program = ts.createProgram({
-  rootNames: ['core', 'embedded', 'kafka', 'avro', 'nest', 'testing'].flatMap((lib) => [
-    join(ROOT, 'libs', lib, 'src/index.ts'),
-  ]),
+  rootNames: [
+    ...['core', 'embedded', 'kafka', 'avro', 'nest', 'testing'].map((lib) => join(ROOT, 'libs', lib, 'src/index.ts')),
+    join(ROOT, 'libs/nest/src/testing.ts'),
+  ],
   options: {
     target: ts.ScriptTarget.ES2023,
     module: ts.ModuleKind.NodeNext,

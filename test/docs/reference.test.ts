@@ -33,6 +33,7 @@ describe('the page of options has every option, with the text of its source', ()
     ['EventBusModuleOptions', [`${NEST}/event-bus-options.ts`, 'EventBusModuleOptions']],
     ['OnEventBusOptions', [`${NEST}/on-event-bus.ts`, 'OnEventBusOptions']],
     ['HarnessOptions', ['libs/testing/src/harness.ts', 'HarnessOptions']],
+    ['EventBusTestOptions', [`${NEST}/testing.ts`, 'EventBusTestOptions']],
   ])('%s', (title, ...interfaces) => {
     const written = table(section(page('docs/reference/options.md'), title)).map(([option, text]) => ({
       name: quoted(option!)[0]!,

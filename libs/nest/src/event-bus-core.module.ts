@@ -1,13 +1,28 @@
 /** The half of a bus that everybody may use: options, transport, clock, the bus itself, its producer and its registry. Closed last of all. */
 import { ConfigurableModuleBuilder, Inject, Module, type FactoryProvider, type InjectionToken } from '@nestjs/common';
 import { DiscoveryModule, DiscoveryService, ExternalContextCreator, ModuleRef, ModulesContainer } from '@nestjs/core';
-import { BusError, createBus, systemClock, type Bus, type Clock, type Transport } from '@event-bus/core';
+import {
+  BusError,
+  createBus,
+  systemClock,
+  type Bus,
+  type BusEnvironment,
+  type Clock,
+  type Transport,
+} from '@event-bus/core';
 import type { EventBusModuleOptions } from './event-bus-options.js';
 import { EventBusProducer, producerToken } from './event-bus-producer.js';
 import { EventBusRegistry } from './event-bus-registry.js';
 import { EventBusLog } from './log.js';
 import { putOutermost } from './nest-internals.js';
-import { DEFAULT_BUS, EVENT_BUS, EVENT_BUS_CLOCK, EVENT_BUS_REGISTRY, EVENT_BUS_TRANSPORT } from './tokens.js';
+import {
+  DEFAULT_BUS,
+  EVENT_BUS,
+  EVENT_BUS_CLOCK,
+  EVENT_BUS_REGISTRY,
+  EVENT_BUS_TEST,
+  EVENT_BUS_TRANSPORT,
+} from './tokens.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<EventBusModuleOptions>({
   moduleName: 'EventBus',
@@ -34,19 +49,30 @@ export class EventBusCoreModule extends ConfigurableModuleClass {
   }
 }
 
+/** What a test puts in the place of transport, time and chance, whatever the buses are called. */
+export interface BelowBuses {
+  readonly environment: BusEnvironment;
+  transport(): Transport;
+  watch(bus: Bus): void;
+}
+
 function partsOf(name: string): FactoryProvider[] {
   return [
+    part(EVENT_BUS_TEST, [], () => undefined),
     part(
       EVENT_BUS_TRANSPORT(name),
-      [MODULE_OPTIONS_TOKEN],
-      (options: EventBusModuleOptions) => given(options, name).transport,
+      [MODULE_OPTIONS_TOKEN, EVENT_BUS_TEST],
+      (options: EventBusModuleOptions, test?: BelowBuses) => test?.transport() ?? given(options, name).transport,
     ),
-    part(EVENT_BUS_CLOCK(name), [], () => systemClock),
+    part(EVENT_BUS_CLOCK(name), [EVENT_BUS_TEST], (test?: BelowBuses) => test?.environment.clock ?? systemClock),
     part(
       EVENT_BUS(name),
-      [MODULE_OPTIONS_TOKEN, EVENT_BUS_TRANSPORT(name), EVENT_BUS_CLOCK(name)],
-      (options: EventBusModuleOptions, transport: Transport, clock: Clock) =>
-        createBus({ ...options, name, transport }, { clock }),
+      [MODULE_OPTIONS_TOKEN, EVENT_BUS_TRANSPORT(name), EVENT_BUS_CLOCK(name), EVENT_BUS_TEST],
+      (options: EventBusModuleOptions, transport: Transport, clock: Clock, test?: BelowBuses) => {
+        const bus = createBus({ ...options, name, transport }, { ...test?.environment, clock });
+        test?.watch(bus);
+        return bus;
+      },
     ),
     part(
       EVENT_BUS_REGISTRY(name),

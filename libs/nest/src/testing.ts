@@ -1,28 +1,35 @@
 /** For the tests of an application: its modules as they are, on a transport that needs nothing, with a way to wait until all is done. */
-import type { ModuleMetadata } from '@nestjs/common';
+import type { INestApplicationContext, ModuleMetadata } from '@nestjs/common';
 import { Test, type TestingModule, type TestingModuleBuilder } from '@nestjs/testing';
-import type { Bus, EventDefinition, EventInput, PublishedFact, SendOptions, Sent } from '@event-bus/core';
+import type { EventDefinition, EventInput, PublishedFact, SendOptions, Sent } from '@event-bus/core';
 import { harness, type Harness, type HarnessOptions, type Outcome } from '@event-bus/testing';
+import type { BelowBuses } from './event-bus-core.module.js';
 import { EventBusProducer, producerToken } from './event-bus-producer.js';
-import { DEFAULT_BUS, EVENT_BUS, EVENT_BUS_CLOCK, EVENT_BUS_TRANSPORT } from './tokens.js';
+import { DEFAULT_BUS, EVENT_BUS_TEST } from './tokens.js';
 
-export interface EventBusTestOptions extends HarnessOptions {
-  /** The bus under test. Default `default`. */
+export interface EventBusTestOptions<App extends INestApplicationContext = TestingModule> extends HarnessOptions {
+  /** The bus that `send` sends on. Default `default`. */
   readonly name?: string;
   /** Further overrides, before the modules are made. */
   readonly override?: (builder: TestingModuleBuilder) => TestingModuleBuilder;
+  /**
+   * Makes the application from the modules, with what main.ts sets on it: `(module) => module.createNestApplication()`. It is initialised then. Default:
+   * the modules alone.
+   */
+  readonly app?: (module: TestingModule) => App;
 }
 
 /**
- * An application whose bus runs on a transport for tests: by default simulated and in virtual time, so that no test waits for a retry. Handlers, guards,
+ * An application whose buses run on a transport for tests: by default simulated and in virtual time, so that no test waits for a retry. Handlers, guards,
  * pipes, interceptors and filters are the real ones. Close it after the test.
  */
-export class EventBusTest {
+export class EventBusTest<App extends INestApplicationContext = TestingModule> {
   readonly #harness: Harness;
   readonly #producer: EventBusProducer;
 
   private constructor(
-    /** The application, initialised. */
+    /** What the option `app` made, initialised. */
+    readonly app: App,
     readonly module: TestingModule,
     events: Harness,
     name: string,
@@ -32,22 +39,26 @@ export class EventBusTest {
   }
 
   /** Makes the application and starts it with its handlers. Rejects with what its start rejects with. */
-  static async create(metadata: ModuleMetadata, options: EventBusTestOptions = {}): Promise<EventBusTest> {
-    const { name = DEFAULT_BUS, override = (builder) => builder, ...ofHarness } = options;
+  static async create<App extends INestApplicationContext = TestingModule>(
+    metadata: ModuleMetadata,
+    options: EventBusTestOptions<App> = {},
+  ): Promise<EventBusTest<App>> {
+    const { name = DEFAULT_BUS, override = (builder) => builder, app: make, ...ofHarness } = options;
     const events = harness(ofHarness);
-    const { clock } = events.environment;
-    const builder = Test.createTestingModule(metadata)
-      .overrideProvider(EVENT_BUS_TRANSPORT(name))
-      .useValue(events.transport);
-    if (clock !== undefined) builder.overrideProvider(EVENT_BUS_CLOCK(name)).useValue(clock);
-    let module: TestingModule | undefined;
+    const below: BelowBuses = events;
+    const builder = Test.createTestingModule(metadata).overrideProvider(EVENT_BUS_TEST).useValue(below);
+    let opened: INestApplicationContext | undefined;
     try {
-      module = await override(builder).compile();
-      events.watch(module.get<Bus>(EVENT_BUS(name), { strict: false }));
-      return new EventBusTest(await module.init(), events, name);
+      const module = await override(builder).compile();
+      opened = module;
+      // Without the option, App is the type it has by default.
+      const app = make?.(module) ?? (opened as App);
+      opened = app;
+      await app.init();
+      return new EventBusTest(app, module, events, name);
     } catch (error) {
       // The start has failed already: what its end has to say would only hide why.
-      if (module !== undefined) await events.waitFor(module.close()).catch(() => {});
+      if (opened !== undefined) await events.waitFor(opened.close()).catch(() => {});
       events.close();
       throw error;
     }
@@ -98,7 +109,7 @@ export class EventBusTest {
   /** Closes the application, also when a handler never settles: meanwhile virtual time passes. */
   async close(): Promise<void> {
     try {
-      await this.#harness.waitFor(this.module.close());
+      await this.#harness.waitFor(this.app.close());
     } finally {
       this.#harness.close();
     }

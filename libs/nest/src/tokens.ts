@@ -20,3 +20,6 @@ export const EVENT_BUS_RUNNER = (name: string): string => `EVENT_BUS_RUNNER(${na
 
 /** What this application knows of a bus beyond its options; not exported at the door. */
 export const EVENT_BUS_REGISTRY = (name: string = DEFAULT_BUS): string => `EVENT_BUS_REGISTRY(${name})`;
+
+/** What a test puts below every bus of an application; not exported at the door. */
+export const EVENT_BUS_TEST = 'EVENT_BUS_TEST';

@@ -5,6 +5,7 @@
 import {
   createBus,
   signals,
+  systemClock,
   type Bus,
   type BusEnvironment,
   type BusErrorCode,
@@ -15,14 +16,22 @@ import {
   type Transport,
 } from '@event-bus/core';
 import { seededRandom } from './seeded-random.js';
-import { simulated } from './simulated.js';
+import { simulatedBroker } from './simulated.js';
 import { virtualClock, type VirtualClock } from './virtual-clock.js';
 
+/** Time that passes only when it is told to, and chance from a seed. */
+export type VirtualEnvironment = Required<Pick<BusEnvironment, 'clock' | 'random'>>;
+
 export interface HarnessOptions {
-  /** Default: simulated, in virtual time. Another one runs in real time, for example a temporary embedded log. */
-  readonly transport?: Transport;
+  /**
+   * Default: simulated, in virtual time. Another one runs in real time, for example a temporary embedded log. A function makes one for each bus, on the
+   * virtual time it is given: `(environment) => simulated({ ...environment, partitions: 1 })`.
+   */
+  readonly transport?: Transport | ((environment: VirtualEnvironment) => Transport);
   /** Of the chances in the bus: jitter of retries, partitions of records without a key. Default 1. */
   readonly seed?: number;
+  /** The virtual wall clock at the start, in milliseconds since 1970. Default: now. */
+  readonly startMs?: number;
   /**
    * How long a running handler may take before virtual time passes under it, in milliseconds of real time. A handler that awaits a
    * database must not time out only because virtual time is fast. Default 2 000.
@@ -52,12 +61,13 @@ export interface Outcome {
 export type WatchedBus = Pick<Bus, 'name' | 'instance' | 'transport' | 'status'>;
 
 export interface Harness {
-  readonly transport: Transport;
+  /** One for one more bus; by default all are on one broker. Throws when the harness was given the only one. */
+  transport(): Transport;
   /** The second argument of `createBus`. */
   readonly environment: BusEnvironment;
   /** Makes a bus on this harness and watches it. Handlers are added and the bus is started as always. */
   bus(options: Omit<BusOptions, 'transport'>): Bus;
-  /** Watches a bus that was made elsewhere with `transport` and `environment`. */
+  /** Watches a bus that was made elsewhere with a `transport()` and the `environment`. */
   watch(bus: WatchedBus): void;
   /**
    * Resolves when everything that was sent is settled by every handler, committed, and no retry is due. Rejects with what is left after
@@ -81,11 +91,11 @@ export interface Harness {
 }
 
 export function harness(options: HarnessOptions = {}): Harness {
-  const { seed = 1, handlerPatienceMs = 2_000 } = options;
-  const clock = options.transport === undefined ? virtualClock(seed, { soon: 'real' }) : undefined;
+  const { seed = 1, startMs = Date.now(), handlerPatienceMs = 2_000 } = options;
   const random = seededRandom(seed);
+  const clock = typeof options.transport === 'object' ? undefined : virtualClock(seed, { soon: 'real', startMs });
   const environment: BusEnvironment = clock === undefined ? { random } : { clock, random };
-  const transport = options.transport ?? simulated({ random, ...(clock === undefined ? {} : { clock }) });
+  const transport = transportsOf(options.transport, { clock: clock ?? systemClock, random });
   const buses = new Set<WatchedBus>();
   const watched = new Set<symbol>();
   const sent: PublishedFact[] = [];
@@ -135,7 +145,7 @@ export function harness(options: HarnessOptions = {}): Harness {
     transport,
     environment,
     bus(busOptions) {
-      const bus = createBus({ ...busOptions, transport }, environment);
+      const bus = createBus({ ...busOptions, transport: transport() }, environment);
       watch(bus);
       return bus;
     },
@@ -170,6 +180,21 @@ export function harness(options: HarnessOptions = {}): Harness {
       outcomes.length = 0;
     },
     close: () => unsubscribe.forEach((end) => end()),
+  };
+}
+
+function transportsOf(given: HarnessOptions['transport'], environment: VirtualEnvironment): () => Transport {
+  if (typeof given === 'function') return () => given(environment);
+  if (given === undefined) {
+    const broker = simulatedBroker(environment);
+    return () => broker.transport();
+  }
+  let isTaken = false;
+  return () => {
+    if (isTaken)
+      throw new Error('A transport belongs to one bus, and there is another; give a function that makes them.');
+    isTaken = true;
+    return given;
   };
 }
 

@@ -5,7 +5,14 @@ export {
   type ConformanceOptions,
   type TestFunction,
 } from './conformance.js';
-export { harness, type Harness, type HarnessOptions, type Outcome, type WatchedBus } from './harness.js';
+export {
+  harness,
+  type Harness,
+  type HarnessOptions,
+  type Outcome,
+  type VirtualEnvironment,
+  type WatchedBus,
+} from './harness.js';
 export { checkHistory, type CheckOptions, type Verdict, type VerdictName } from './history-check.js';
 export {
   fileHistory,
