@@ -5,7 +5,8 @@ import type { EventDefinition, EventInput, PublishedFact, SendOptions, Sent } fr
 import { harness, type Harness, type HarnessOptions, type Outcome } from '@event-bus/testing';
 import type { BelowBuses } from './event-bus-core.module.js';
 import { EventBusProducer, producerToken } from './event-bus-producer.js';
-import { DEFAULT_BUS, EVENT_BUS_TEST } from './tokens.js';
+import type { EventBusRegistry } from './event-bus-registry.js';
+import { DEFAULT_BUS, EVENT_BUS_REGISTRY, EVENT_BUS_TEST } from './tokens.js';
 
 export interface EventBusTestOptions<App extends INestApplicationContext = TestingModule> extends HarnessOptions {
   /** The bus that `send` sends on. Default `default`. */
@@ -45,7 +46,14 @@ export class EventBusTest<App extends INestApplicationContext = TestingModule> {
   ): Promise<EventBusTest<App>> {
     const { name = DEFAULT_BUS, override = (builder) => builder, app: make, ...ofHarness } = options;
     const events = harness(ofHarness);
-    const below: BelowBuses = events;
+    const buses: string[] = [];
+    const below: BelowBuses = {
+      ...events,
+      watch(bus) {
+        buses.push(bus.name);
+        events.watch(bus);
+      },
+    };
     const builder = Test.createTestingModule(metadata).overrideProvider(EVENT_BUS_TEST).useValue(below);
     let opened: INestApplicationContext | undefined;
     try {
@@ -58,7 +66,7 @@ export class EventBusTest<App extends INestApplicationContext = TestingModule> {
       return new EventBusTest(app, module, events, name);
     } catch (error) {
       // The start has failed already: what its end has to say would only hide why.
-      if (opened !== undefined) await events.waitFor(opened.close()).catch(() => {});
+      if (opened !== undefined) await events.waitFor(closeAll(opened, buses)).catch(() => {});
       events.close();
       throw error;
     }
@@ -114,4 +122,10 @@ export class EventBusTest<App extends INestApplicationContext = TestingModule> {
       this.#harness.close();
     }
   }
+}
+
+async function closeAll(app: INestApplicationContext, buses: readonly string[]): Promise<void> {
+  await app.close().catch(() => {});
+  // Older versions of Nest leave open what they could not start.
+  for (const bus of buses) await app.get<EventBusRegistry>(EVENT_BUS_REGISTRY(bus), { strict: false }).close();
 }
