@@ -1,26 +1,35 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { compile, run, scratchApp, type Ended, type Library } from './scratch-app.js';
+import { compile, packed, run, scratchApp, type Ended, type Library } from './scratch-app.js';
 
-let folder = '';
-let libraries: readonly Library[];
+let packages = { folder: '', libraries: [] as readonly Library[] };
+let folder: string;
 let compiled: Ended;
 
 beforeAll(async () => {
-  ({ folder, libraries } = await scratchApp());
+  packages = await packed();
+  folder = await scratchApp(packages, 'app');
   console.log('Compiling an application …');
   compiled = await compile(folder);
 }, 300_000);
 
 afterAll(async () => {
-  if (folder !== '') await rm(folder, { recursive: true, force: true });
+  if (packages.folder !== '') await rm(packages.folder, { recursive: true, force: true });
 });
 
 const node = (...args: string[]) => run(folder, process.execPath, args);
 
+// Node can since 20.19 and 22.12; before, the flag --experimental-require-module is needed.
+const canRequire = (process.features as { require_module?: boolean }).require_module === true;
+if (!canRequire)
+  console.log(
+    `skipped: Node ${process.version} cannot require() ES modules, so the libraries are not required from CommonJS`,
+  );
+
 describe('a packed library', () => {
   it('holds what is built and nothing else', () => {
+    const { libraries } = packages;
     const strangers = libraries.flatMap(({ name, files }) =>
       files
         .filter(
@@ -35,19 +44,13 @@ describe('a packed library', () => {
   });
 
   it('is imported through every door', async () => {
-    const doors = libraries.flatMap((library) => library.doors);
+    const doors = packages.libraries.flatMap((library) => library.doors);
     const { output } = await node('load.mjs', ...doors);
     expect(output.trim().split('\n')).toEqual(doors.map((door) => `${door} true`));
   });
 
-  // Node can since 20.19 and 22.12; before, the flag --experimental-require-module is needed.
-  const canRequire = (process.features as { require_module?: boolean }).require_module === true;
-  if (!canRequire)
-    console.log(
-      `skipped: Node ${process.version} cannot require() ES modules, so the libraries are not required from CommonJS`,
-    );
   it.runIf(canRequire)('is required from CommonJS through every door', async () => {
-    const doors = libraries.flatMap((library) => library.doors);
+    const doors = packages.libraries.flatMap((library) => library.doors);
     const { output } = await node('load.cjs', ...doors);
     expect(
       output
@@ -149,4 +152,30 @@ describe('an application that installs the packed libraries', () => {
   });
 });
 
-const log = () => mkdtemp(join(folder, 'log-'));
+describe('an application of Nest 11 in CommonJS', () => {
+  let app: string;
+
+  beforeAll(async () => {
+    app = await scratchApp(packages, 'app-commonjs');
+  }, 300_000);
+
+  it.runIf(canRequire)('compiles as `nest new` sets it up, and runs', async () => {
+    expect(await compile(app)).toMatchObject({ output: '', code: 0 });
+
+    const { code, output } = await run(app, process.execPath, ['dist/main.js', await log(app)]);
+    expect(output.trim()).toBe('{"lines":["course-renamed Demo true"],"health":"up"}');
+    expect(code).toBe(0);
+  });
+
+  it('is tested with Jest', async () => {
+    const { code, output } = await run(app, process.execPath, [
+      'node_modules/jest/bin/jest.js',
+      '--config',
+      'jest.config.json',
+    ]);
+    expect(output).toContain('1 passed');
+    expect(code).toBe(0);
+  });
+});
+
+const log = (app = folder) => mkdtemp(join(app, 'log-'));

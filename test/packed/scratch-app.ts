@@ -1,6 +1,6 @@
-/** A Nest application outside the repository that knows the libraries only as they would be published: packed, installed, compiled. */
+/** Nest applications outside the repository that know the libraries only as they would be published: packed, installed, compiled. */
 import { spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
+import { access, cp, mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,17 +17,25 @@ export interface Library {
   readonly doors: readonly string[];
 }
 
-/** Builds and packs every library, and installs them with Nest into a new folder. */
-export async function scratchApp(): Promise<{ folder: string; libraries: readonly Library[] }> {
+/** Builds and packs every library into a new folder. */
+export async function packed(): Promise<{ folder: string; libraries: readonly Library[] }> {
   const folder = await mkdtemp(join(tmpdir(), 'event-bus-packed-'));
   console.log('Building the libraries …');
   await succeed(ROOT, process.execPath, [TSC, '-b', ...(await libraryFolders())]);
   console.log('Packing them …');
-  const libraries = await pack(join(folder, 'tarballs'));
-  console.log(`Installing them with Nest into ${folder} …`);
-  await cp(join(ROOT, 'test/packed/fixtures/app'), folder, { recursive: true });
-  await writeFile(join(folder, 'package.json'), JSON.stringify(await manifest(libraries), null, 2));
-  await succeed(folder, 'npm', [
+  return { folder, libraries: await pack(join(folder, 'tarballs')) };
+}
+
+/** A folder with an application of `fixtures`, and the libraries installed beside what it depends on. */
+export async function scratchApp(
+  { folder, libraries }: { readonly folder: string; readonly libraries: readonly Library[] },
+  fixture: keyof typeof APPS,
+): Promise<string> {
+  const app = join(folder, fixture);
+  console.log(`Installing ${fixture} into ${app} …`);
+  await cp(join(ROOT, 'test/packed/fixtures', fixture), app, { recursive: true });
+  await writeFile(join(app, 'package.json'), JSON.stringify(await APPS[fixture](libraries), null, 2));
+  await succeed(app, 'npm', [
     'install',
     '--prefer-offline',
     '--no-audit',
@@ -35,11 +43,17 @@ export async function scratchApp(): Promise<{ folder: string; libraries: readonl
     '--no-package-lock',
     '--loglevel=error',
   ]);
-  return { folder, libraries };
+  return app;
 }
 
-export function compile(folder: string): Promise<Ended> {
-  return run(folder, process.execPath, [TSC, '--project', folder]);
+/** Compiles with the compiler of the application, or else with ours. */
+export async function compile(folder: string): Promise<Ended> {
+  const own = join(folder, 'node_modules/typescript/bin/tsc');
+  const hasOwn = await access(own).then(
+    () => true,
+    () => false,
+  );
+  return run(folder, process.execPath, [hasOwn ? own : TSC, '--project', folder]);
 }
 
 export interface Ended {
@@ -112,18 +126,46 @@ async function libraryFolders(): Promise<string[]> {
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => `libs/${name}`);
 }
 
-/** Libraries from their tarballs, and everything that they ask their users to have, in the versions of the workspace. */
-async function manifest(libraries: readonly Library[]) {
+/** What stands in the package.json of each application. */
+const APPS = { app: newest, 'app-commonjs': nest11 };
+
+/** Everything that the libraries ask their users to have, in the versions of the workspace. */
+async function newest(libraries: readonly Library[]) {
   const { devDependencies } = await manifestOf('nest');
-  const tarballs = Object.fromEntries(libraries.map(({ name, tarball }) => [name, `file:${tarball}`]));
   const root = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
     devDependencies: Record<string, string>;
   };
+  const types = { '@types/node': root.devDependencies['@types/node'] };
+  return manifest(libraries, { ...devDependencies, ...types }, { type: 'module' });
+}
+
+/** As `nest new` of Nest 11 makes it: CommonJS, with Jest. */
+async function nest11(libraries: readonly Library[]) {
+  const { devDependencies } = await manifestOf('nest');
+  return manifest(libraries, {
+    ...devDependencies,
+    '@nestjs/common': '11.1.24',
+    '@nestjs/core': '11.1.24',
+    '@nestjs/microservices': '11.1.24',
+    '@nestjs/platform-express': '11.1.24',
+    '@nestjs/terminus': '11.0.0',
+    '@nestjs/testing': '11.1.24',
+    '@types/jest': '^30.0.0',
+    '@types/node': '^20.19.0',
+    jest: '^30.0.0',
+    'ts-jest': '^29.2.5',
+    typescript: '^5.7.3',
+  });
+}
+
+/** With the libraries from their tarballs. */
+function manifest(libraries: readonly Library[], dependencies: object, more: object = {}) {
+  const tarballs = Object.fromEntries(libraries.map(({ name, tarball }) => [name, `file:${tarball}`]));
   return {
     name: 'scratch',
     private: true,
-    type: 'module',
-    dependencies: { ...devDependencies, '@types/node': root.devDependencies['@types/node'], ...tarballs },
+    ...more,
+    dependencies: { ...dependencies, ...tarballs },
     overrides: tarballs,
   };
 }
