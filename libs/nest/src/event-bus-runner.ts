@@ -1,5 +1,5 @@
 import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
-import { BusError, type Clock } from '@event-bus/core';
+import type { Clock } from '@event-bus/core';
 import type { EventBusRegistry, HandlerSource } from './event-bus-registry.js';
 import { DEFAULT_BUS, EVENT_BUS_RUNNER } from './tokens.js';
 
@@ -39,7 +39,8 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
    * sending goes on, and it may be called again. Rejects with `BUS_CLOSED` once stopped. Idempotent.
    */
   start(): Promise<void> {
-    if (this.#stopping !== undefined) return Promise.reject(stoppedFor(this.#registry.bus.name));
+    // The bus says why not.
+    if (this.#stopping !== undefined) return this.#registry.bus.start();
     return (this.#starting ??= this.#start());
   }
 
@@ -98,13 +99,6 @@ export class EventBusRunner implements OnApplicationBootstrap, OnModuleDestroy {
       for (const signal of STOP_SIGNALS) process.off(signal, leave);
     };
   }
-}
-
-function stoppedFor(bus: string): BusError {
-  return new BusError(
-    'BUS_CLOSED',
-    `The handlers of bus "${bus}" were stopped and do not start again; make a new application.`,
-  );
 }
 
 export function runnerToken(name: string): string | typeof EventBusRunner {
