@@ -11,6 +11,7 @@ import {
   type DeliveryContext,
   type EventDefinition,
   type HandlerOptions,
+  type SendOptions,
 } from '@event-bus/core';
 import { EventBusContext } from './event-bus-context.js';
 import type { EventBusModuleOptions } from './event-bus-options.js';
@@ -56,9 +57,9 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
   readonly #sources: HandlerSource[] = [];
   #definitions: ReadonlyMap<string, EventDefinition> = new Map();
   readonly #hosts: InstanceWrapper[] = [];
-  #isOpen = false;
+  #isReady = false;
   #preparing: Promise<void> | undefined;
-  readonly #opened = pending();
+  readonly #ready = pending();
   readonly #clock: Clock;
 
   constructor(
@@ -115,25 +116,32 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     this.log.close();
   }
 
-  /** Whether the bus can be sent to. */
-  get isOpen(): boolean {
-    return this.#isOpen;
+  /** Whether the bus has all that this application has for it. From then on it may be sent to. */
+  get isReady(): boolean {
+    return this.#isReady;
   }
 
-  /** Resolves once the bus is open; rejects with what stopped the start, or after `deadlineMs` (default 30 000). */
-  async opened(deadlineMs: number = OPEN_MS): Promise<void> {
+  /** Resolves once the bus is ready, with what is left of the deadline. Rejects with what stopped the start, at the deadline, or when the signal is aborted. */
+  async ready({
+    signal,
+    deadlineMs = this.options.sendDeadlineMs ?? SEND_MS,
+    ...more
+  }: SendOptions = {}): Promise<SendOptions> {
+    const startedMs = this.#clock.monotonic();
     let cancel = () => {};
-    const late = new Promise<never>((_resolve, reject) => {
-      cancel = this.#clock.timer(deadlineMs, () =>
-        reject(
-          new BusError(
-            'BUS_CONFIG_INVALID',
-            `The application has not started within ${deadlineMs} ms, which a constructor or factory that awaits a send prevents; send in onModuleInit or later, and call app.init() or app.listen().`,
-          ),
-        ),
-      );
+    const given = new Promise<never>((_resolve, reject) => {
+      const late = this.#clock.timer(deadlineMs, () => reject(notStarted(deadlineMs)));
+      const abort = () => reject(abandoned());
+      if (signal?.aborted) abort();
+      signal?.addEventListener('abort', abort);
+      cancel = () => {
+        late();
+        signal?.removeEventListener('abort', abort);
+      };
     });
-    await Promise.race([this.#opened.promise, late]).finally(cancel);
+    await Promise.race([this.#ready.promise, given]).finally(cancel);
+    const left = Math.max(1, deadlineMs - (this.#clock.monotonic() - startedMs));
+    return { ...more, ...(signal === undefined ? {} : { signal }), deadlineMs: left };
   }
 
   // Nest does not close an application whose start was refused; what was opened would keep the process alive.
@@ -141,7 +149,7 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
     try {
       await this.#prepare();
     } catch (error) {
-      this.#opened.reject(error);
+      this.#ready.reject(error);
       await this.close();
       throw error;
     }
@@ -165,9 +173,9 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
       ...this.bus.problems(),
     );
     if (problems.length > 0) throw invalid(problems);
+    this.#isReady = true;
+    this.#ready.resolve();
     await this.bus.open();
-    this.#isOpen = true;
-    this.#opened.resolve();
   }
 
   #define(features: readonly EventBusFeature[], handlers: readonly FoundHandler[]): string[] {
@@ -227,7 +235,26 @@ export class EventBusRegistry implements OnModuleInit, OnApplicationShutdown {
   }
 }
 
-const OPEN_MS = 30_000;
+// That of the bus, which has none to be asked for.
+const SEND_MS = 30_000;
+
+function notStarted(deadlineMs: number): BusError {
+  return new BusError(
+    'BUS_CONFIG_INVALID',
+    `The application has not started within ${deadlineMs} ms, which a constructor or factory that awaits a send prevents; send in onModuleInit or later, and call app.init() or app.listen().`,
+    { details: { outcome: 'not-stored' } },
+  );
+}
+
+function abandoned(): BusError {
+  return new BusError(
+    'BUS_INTERRUPTED',
+    'The caller gave up waiting for the send before the application had started.',
+    {
+      details: { outcome: 'not-stored' },
+    },
+  );
+}
 
 function sameName(buses: readonly string[], name: string): string[] {
   if (buses.filter((bus) => bus === name).length < 2) return [];

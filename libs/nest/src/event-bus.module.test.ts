@@ -575,8 +575,9 @@ describe('the order of a life', () => {
     await vi.waitFor(() => expect(app.get(CourseView).seen).toHaveLength(1));
   });
 
-  it('goes on sending when runner.start() fails', async () => {
+  it('goes on sending when runner.start() fails, and starts when it is called again', async () => {
     const transport = simulated();
+    const subscribe = transport.subscribe.bind(transport);
     transport.subscribe = () => Promise.reject(new Error('no group for you'));
     const app = await start({
       imports: [EventBusModule.forRoot(options({ transport, autoStart: false }))],
@@ -586,6 +587,9 @@ describe('the order of a life', () => {
     await expect(app.get(EventBusRunner).start()).rejects.toThrow('no group for you');
 
     expect((await app.get(EventBusProducer).send(COURSE_CHANGED, DEMO)).records).toHaveLength(1);
+    transport.subscribe = subscribe;
+    await app.get(EventBusRunner).start();
+    await vi.waitFor(() => expect(app.get(CourseView).seen).toHaveLength(1));
   });
 
   it('does not start again after runner.stop(), and says so', async () => {
@@ -619,6 +623,38 @@ describe('the order of a life', () => {
 
     expect((await sending).records).toHaveLength(1);
     await vi.waitFor(() => expect(module.get(CourseView).seen).toHaveLength(1));
+  });
+
+  it('takes a send before the start as it is: its data, its turn, its signal', async () => {
+    const broker = simulatedBroker({ partitions: 1 });
+    const named = (name: string) => ({ course: { ...DEMO.course, name } });
+    @Injectable()
+    class Early implements OnModuleInit {
+      constructor(private readonly producer: EventBusProducer) {
+        const data = named('first');
+        void producer.send(COURSE_CHANGED, data);
+        data.course.name = 'changed later';
+        void producer.send(COURSE_CHANGED, named('second'));
+      }
+      onModuleInit() {
+        void this.producer.send(COURSE_CHANGED, named('third'));
+      }
+    }
+    const transport = broker.transport();
+    const module = await Test.createTestingModule({
+      imports: [EventBusModule.forRoot(options({ transport }))],
+      providers: [Early],
+    }).compile();
+    const abort = new AbortController();
+    const abandoned = module.get(EventBusProducer).send(COURSE_CHANGED, named('given up'), { signal: abort.signal });
+    abort.abort();
+    await expect(abandoned).rejects.toMatchObject({ code: 'BUS_INTERRUPTED', details: { outcome: 'not-stored' } });
+
+    opened.push(await module.init());
+
+    await vi.waitFor(() => expect(broker.records('courses')).toHaveLength(3));
+    const names = broker.records('courses').map(({ value }) => JSON.parse(Buffer.from(value!).toString()).course.name);
+    expect(names).toEqual(['first', 'second', 'third']);
   });
 
   it('runs without HTTP, as an application context', async () => {

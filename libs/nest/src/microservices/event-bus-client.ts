@@ -1,6 +1,6 @@
 import type { FactoryProvider, InjectionToken } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
-import { BusError } from '@event-bus/core';
+import { BusError, type EventDefinition } from '@event-bus/core';
 import { EventBusProducer, producerToken } from '../event-bus-producer.js';
 import type { EventBusRegistry } from '../event-bus-registry.js';
 import { DEFAULT_BUS, EVENT_BUS_REGISTRY } from '../tokens.js';
@@ -40,7 +40,8 @@ export class EventBusClient extends ClientProxy {
   protected async dispatchEvent<T = unknown>({ pattern, data }: ReadPacket): Promise<T> {
     try {
       const eventType = this.normalizePattern(pattern as string);
-      return (await this.#producer.send(await this.#definition(eventType), data)) as T;
+      const left = this.#registry.isReady ? undefined : await this.#registry.ready();
+      return (await this.#producer.send(this.#definition(eventType), data, left)) as T;
     } catch (error) {
       this.#registry.log.emitFailed({ pattern, error });
       throw error;
@@ -57,8 +58,7 @@ export class EventBusClient extends ClientProxy {
     return () => {};
   }
 
-  async #definition(eventType: string) {
-    if (!this.#registry.isOpen) await this.#registry.opened(this.#registry.options.sendDeadlineMs);
+  #definition(eventType: string): EventDefinition {
     const definition = this.#registry.definition(eventType);
     if (definition === undefined)
       throw new BusError(
