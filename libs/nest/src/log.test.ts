@@ -1,5 +1,5 @@
 import { ConsoleLogger, Logger } from '@nestjs/common';
-import { NonRetryable, signals, type EventMetadata } from '@event-bus/core';
+import { BusError, NonRetryable, signals, type EventMetadata } from '@event-bus/core';
 import { virtualClock } from '@event-bus/testing';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { failureOf } from './failure.js';
@@ -101,6 +101,7 @@ describe('EventBusLog', () => {
     });
     signals.trouble.publish({ ...IDENTITY, group: 'catalog', error: new Error('away') });
     signals.trouble.publish({ ...IDENTITY, group: 'catalog', error: undefined });
+    signals.trouble.publish({ ...IDENTITY, group: '', error: new BusError('BUS_REGISTRY_UNAVAILABLE', 'away') });
 
     expect(lines.map(([level, text]) => `${String(level)} ${String(text)}`)).toEqual([
       'error Delivery became a dead letter',
@@ -112,6 +113,7 @@ describe('EventBusLog', () => {
       'error Records are lost',
       'warn Transport cannot read',
       'log Transport reads again',
+      'warn Schema registry is away, sends are refused until it answers',
     ]);
   });
 

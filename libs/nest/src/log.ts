@@ -140,11 +140,13 @@ export class EventBusLog {
           reason: fact.reason,
         }),
       ),
-      on(signals.trouble, (fact) =>
-        fact.error === undefined
-          ? this.#write('log', 'Transport reads again', { group: fact.group })
-          : this.#repeats.line('warn', 'Transport cannot read', { group: fact.group, ...failure(fact.error) }),
-      ),
+      on(signals.trouble, ({ group, error }) => {
+        if (error === undefined) this.#write('log', 'Transport reads again', { group });
+        // Of no group: it is said when the bus opens, of the schemas of its routes.
+        else if (group === '')
+          this.#repeats.line('warn', 'Schema registry is away, sends are refused until it answers', failure(error));
+        else this.#repeats.line('warn', 'Transport cannot read', { group, ...failure(error) });
+      }),
     ];
   }
 
