@@ -20,10 +20,10 @@ import {
   type ClientProxy,
 } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
-import { NonRetryable, exponential } from '@event-bus/core';
+import { NonRetryable, exponential, signals } from '@event-bus/core';
 import { simulatedBroker } from '@event-bus/testing';
 import { firstValueFrom, lastValueFrom } from 'rxjs';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { COURSE_CHANGED, COURSE_DELETED, DEMO, type CourseChanged } from './courses.test.fixture.js';
 import type { EventBusContext } from './event-bus-context.js';
 import { EventBusModule } from './event-bus.module.js';
@@ -326,9 +326,12 @@ describe('EventBusClient', () => {
     await vi.waitFor(() => expect(app.broker.records('courses')).toHaveLength(2));
   });
 
-  it('rejects and logs what could not be sent', async () => {
+  it('rejects, counts and logs what could not be sent', async () => {
     const app = await hybrid([]);
     await app.app.init();
+    const failed: string[] = [];
+    const end = signals.sendFailed.subscribe(({ eventType }) => void failed.push(eventType));
+    onTestFinished(end);
     const lines: unknown[][] = [];
     const level =
       (name: string) =>
@@ -357,6 +360,7 @@ describe('EventBusClient', () => {
         ],
       ]),
     );
+    expect(failed).toEqual([COURSE_CHANGED.type, COURSE_DELETED.type]);
   });
 
   it('has no request and reply', async () => {

@@ -1,6 +1,6 @@
 import type { FactoryProvider, InjectionToken } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
-import { BusError, type EventDefinition } from '@event-bus/core';
+import { BusError, signals, type EventDefinition } from '@event-bus/core';
 import { EventBusProducer, producerToken } from '../event-bus-producer.js';
 import type { EventBusRegistry } from '../event-bus-registry.js';
 import { DEFAULT_BUS, EVENT_BUS_REGISTRY } from '../tokens.js';
@@ -59,12 +59,22 @@ export class EventBusClient extends ClientProxy {
   }
 
   #definition(eventType: string): EventDefinition {
+    const { bus } = this.#registry;
     const definition = this.#registry.definition(eventType);
-    if (definition === undefined)
-      throw new BusError(
-        'BUS_EVENT_TYPE_UNKNOWN',
-        `emit("${eventType}") has no event definition on the bus "${this.#registry.bus.name}"; list it in forFeature([…]) or in the option "events".`,
-      );
-    return definition;
+    if (definition !== undefined) return definition;
+    const error = new BusError(
+      'BUS_EVENT_TYPE_UNKNOWN',
+      `emit("${eventType}") has no event definition on the bus "${bus.name}"; list it in forFeature([…]) or in the option "events".`,
+    );
+    // The bus never hears of it, and so cannot count it.
+    signals.sendFailed.publish({
+      bus: bus.name,
+      service: bus.service,
+      instance: bus.instance,
+      eventType,
+      event: undefined,
+      error,
+    });
+    throw error;
   }
 }
