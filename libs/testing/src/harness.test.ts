@@ -158,3 +158,17 @@ test('sends and quiet do not wait for the fake timers of a test', async () => {
 
   expect(test.handled('view')).toHaveLength(1);
 });
+
+test('two harnesses of one service hear their own bus alone', async () => {
+  const [one, other] = [setup(), setup()];
+  for (const { bus } of [one, other]) {
+    bus.handle(COURSE_CHANGED, { id: 'view' }, () => {});
+    await bus.start();
+  }
+
+  await one.bus.send(COURSE_CHANGED, course(1));
+  await one.test.quiet();
+
+  expect([one.test.sent.length, one.test.handled().length]).toEqual([1, 1]);
+  expect([other.test.sent.length, other.test.outcomes().length]).toEqual([0, 0]);
+});
