@@ -313,7 +313,11 @@ export class Producer {
 
   #expire(pending: Pending): void {
     const { deadlineMs, isHanded, topic } = pending;
-    if (!isHanded) return this.#reject(pending, this.#full(`it waited ${deadlineMs} ms for room or for its schema`));
+    if (!isHanded)
+      return this.#reject(
+        pending,
+        this.#full(`it waited ${deadlineMs} ms for room, for its schema, or for the bus to open`),
+      );
     const text = `No acknowledgement within ${deadlineMs} ms: the event may be stored, or may be stored later.`;
     this.#reject(pending, new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic, outcome: 'unknown' } }));
   }
