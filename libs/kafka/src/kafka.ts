@@ -24,7 +24,7 @@ import type { KafkaClient, KafkaProducer, KafkaRecord, Watermarks } from './kafk
 import { kafkajsClient, type KafkaNotice } from './kafkajs/kafkajs-client.js';
 import type { KafkaConnectionOptions } from './kafkajs/settings.js';
 import { murmur2PartitionOf } from './partition-murmur2.js';
-import { SendPipe } from './send-pipe.js';
+import { Entry, SendPipe } from './send-pipe.js';
 import { subscribe } from './subscription.js';
 
 export interface KafkaOptions extends KafkaConnectionOptions {
@@ -141,7 +141,7 @@ export function kafka(options: KafkaOptions): Transport {
       records.map((record) => {
         const partition = partitionFor(topic, partitions, record.key, turn);
         return new Promise<PublishOutcome>((settle) =>
-          pipe.add(topic, partition, { record, bytes: sizeOf(record), deadline, isInDoubt: false, settle }),
+          pipe.add(topic, partition, new Entry(record, sizeOf(record), deadline, settle)),
         );
       }),
     );
@@ -206,7 +206,7 @@ export function kafka(options: KafkaOptions): Transport {
         noteCount(topic, partitions);
         const partition = partitionFor(topic, partitions, record.key, keyless++);
         const deadline = performance.now() + deadlineMs;
-        pipe!.add(topic, partition, { record, bytes, deadline, isInDoubt: false, settle });
+        pipe!.add(topic, partition, new Entry(record, bytes, deadline, settle));
         return;
       }
       this.publish(topic, [record], { deadlineMs }).then(

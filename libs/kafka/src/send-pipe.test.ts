@@ -1,7 +1,7 @@
 import { BusError, type PublishOutcome } from '@event-bus/core';
 import { expect, test } from 'vitest';
 import type { KafkaProducer, Outcome, Part } from './kafkajs/client.js';
-import { SendPipe } from './send-pipe.js';
+import { Entry, SendPipe } from './send-pipe.js';
 
 /** A producer whose answers the test gives. */
 function setup() {
@@ -18,22 +18,21 @@ function setup() {
     close: async () => {},
   };
   const pipe = new SendPipe(producer);
+  const told: string[] = [];
   const add = (value: string, { partition = 0, deadlineMs = 60_000 } = {}): Promise<PublishOutcome> =>
     new Promise((settle) => {
       const record = { key: null, value: Buffer.from(value), headers: [] };
-      pipe.add('t', partition, {
-        record,
-        bytes: 1,
-        deadline: performance.now() + deadlineMs,
-        isInDoubt: false,
-        settle,
-      });
+      const tell = (outcome: PublishOutcome) => {
+        told.push(`${value} ${outcome.status}`);
+        settle(outcome);
+      };
+      pipe.add('t', partition, new Entry(record, 1, performance.now() + deadlineMs, tell));
     });
   const call = async (index: number) => {
     await expect.poll(() => calls.length, { timeout: 5_000 }).toBeGreaterThan(index);
     return calls[index]!;
   };
-  return { add, call, calls, pipe };
+  return { add, call, calls, pipe, told };
 }
 
 const stored = (baseOffset: string): Outcome => ({ status: 'stored', baseOffset });
@@ -77,13 +76,13 @@ test('what is in doubt is sent again before anything newer, and other partitions
 });
 
 test('an append without an answer is unknown at its deadline, and its partition stays shut until the answer', async () => {
-  const { add, call, calls, pipe } = setup();
+  const { add, call, calls, pipe, told } = setup();
   const silent = add('a', { deadlineMs: 100 });
   const first = await call(0);
 
   expect(await silent).toMatchObject({ status: 'unknown', error: { code: 'BUS_TRANSPORT_UNAVAILABLE' } });
   const newer = add('b');
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await new Promise((resolve) => setTimeout(resolve, 600));
   expect(calls.length).toBe(1);
 
   first.answer(unknown);
@@ -92,6 +91,7 @@ test('an append without an answer is unknown at its deadline, and its partition 
   second.answer(stored('9'));
   expect(await newer).toMatchObject({ status: 'stored' });
   await pipe.idle();
+  expect(told).toEqual(['a unknown', 'b stored']);
 });
 
 test('what waited until its deadline is not stored, unless it was in doubt before', async () => {

@@ -13,14 +13,25 @@ import { BusError, type BusRecord, type PublishOutcome } from '@event-bus/core';
 import { Fifo } from '@event-bus/core/internal';
 import type { KafkaProducer, Outcome, Part } from './kafkajs/client.js';
 
-export interface Entry {
-  readonly record: BusRecord;
-  readonly bytes: number;
-  readonly deadline: number;
+/** One record, until its outcome is told. */
+export class Entry {
   /** Once an append of it ended in doubt, no later answer can say that it is not stored. */
-  isInDoubt: boolean;
-  /** The first call counts. */
-  readonly settle: (outcome: PublishOutcome) => void;
+  isInDoubt = false;
+  isSettled = false;
+
+  constructor(
+    readonly record: BusRecord,
+    readonly bytes: number,
+    readonly deadline: number,
+    private readonly tell: (outcome: PublishOutcome) => void,
+  ) {}
+
+  /** The first outcome is told: of a record under way that may be its deadline, and the answer still comes. */
+  settle(outcome: PublishOutcome): void {
+    if (this.isSettled) return;
+    this.isSettled = true;
+    this.tell(outcome);
+  }
 }
 
 export class SendPipe {
@@ -153,7 +164,8 @@ export class SendPipe {
     }
     // The partition stays shut until the answer comes, or newer records would overtake; but nobody waits longer than was said.
     for (const { line, entries } of this.#inFlight) {
-      for (const entry of entries.filter(isOverdue(now))) {
+      for (const entry of entries) {
+        if (entry.isSettled || !isOverdue(now)(entry)) continue;
         entry.isInDoubt = true;
         entry.settle(lastWord(entry, tooLate(line)));
       }

@@ -139,6 +139,8 @@ export const publishing: Chapter = {
         await publish(transport, topic, [record('a', 0)]);
 
         const mend = await faults.blackHole();
+        const answers: PublishOutcome[] = [];
+        transport.publishOne?.(topic, record('b', 0), 1_000, (outcome) => void answers.push(outcome));
         const outcomes = await transport
           .publish(
             topic,
@@ -153,6 +155,9 @@ export const publishing: Chapter = {
           assert.ok('error' in outcome && isBusError(outcome.error));
         }
         stored(await transport.publish(topic, [record('a', 4)]));
+        if (transport.publishOne === undefined) return;
+        assert.equal(answers.length, 1, `publishOne answered ${answers.length} times`);
+        assert.notEqual(answers[0]!.status, 'stored');
       },
     },
   ],
