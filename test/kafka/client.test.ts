@@ -59,6 +59,7 @@ describe.skipIf(!servers)('the Kafka client', () => {
       const { client } = port;
       const topic = await freshTopic(client, 2);
       const producer = client.producer();
+      await producer.partitions(topic);
       const outcomes = await producer.append([
         { topic, partition: 0, records: [record('x'.repeat(2_000_000))] },
         { topic, partition: 1, records: [record('small')] },

@@ -9,7 +9,20 @@ import { dirname, join } from 'node:path';
 import { kafka } from '@event-bus/kafka';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { addressesOf, startServers } from './broker.js';
-import { Member, deleteBefore, eventually, freshTopic, numbered, openPort, record, store, type Port } from './port.js';
+import {
+  Member,
+  deleteBefore,
+  eventually,
+  freshTopic,
+  keyOf,
+  numbered,
+  openPort,
+  placedTopic,
+  record,
+  store,
+  withAdmin,
+  type Port,
+} from './port.js';
 import { wireProxy, type WireProxy } from './wire-proxy.js';
 import type { Consumer, ConsumerConfig, KafkaConfig, ProducerConfig } from 'kafkajs';
 
@@ -79,7 +92,7 @@ describe.skipIf(!servers)('kafkajs, and the Kafka client on it', () => {
   describe('a leader that moves while two brokers are sent to', () => {
     /** Partition 0 is led by broker 1, and partition 1 by broker 2 until the sender knows so; then by broker 1 as well. */
     async function moved(learn: (topic: string) => Promise<unknown>): Promise<string> {
-      const topic = await placedTopic([[1], [2]]);
+      const topic = await placedTopic(addresses, [[1], [2]]);
       await learn(topic);
       await place(topic, [[1], [1]]);
       return topic;
@@ -95,12 +108,15 @@ describe.skipIf(!servers)('kafkajs, and the Kafka client on it', () => {
     });
 
     it('makes the client write it before it says so', async () => {
-      const producer = port.client.producer();
-      open.push(() => producer.close());
-      const both = (topic: string) => [numbered(topic, 0, 0, 1), numbered(topic, 1, 0, 1)];
-      const topic = await moved((topic) => producer.append(both(topic)));
-      const outcomes = await producer.append(both(topic));
-      expect(outcomes).toMatchObject([{ status: 'stored' }, { status: 'stored' }]);
+      const transport = kafka({ brokers: addresses, registry: { url: 'http://127.0.0.1:1' }, onNotice: () => {} });
+      open.push(() => transport.close());
+      await transport.open();
+      const both = [0, 1].map((partition) => record('0', { key: keyOf(partition, 2) }));
+      const topic = await moved((topic) => transport.publish(topic, both));
+      expect(await transport.publish(topic, both)).toMatchObject([
+        { status: 'stored', partition: 0 },
+        { status: 'stored', partition: 1 },
+      ]);
       expect([await stored(topic, 0), await stored(topic, 1)]).toEqual([
         ['0', '0'],
         ['0', '0'],
@@ -182,8 +198,9 @@ describe.skipIf(!servers)('kafkajs, and the Kafka client on it', () => {
 
   describe('a batch of more records than the stack takes', () => {
     const COUNT = 200_000;
+    let many = 0;
     async function filled(): Promise<string> {
-      const topic = `many-${process.pid}-${++topics}`;
+      const topic = `many-${process.pid}-${++many}`;
       await port.client.admin.create({ topic, partitions: 1, config: { 'max.message.bytes': '4000000' } });
       const records = Array.from({ length: COUNT }, () => ({ key: null, value: null, headers: [] }));
       await store(port.client, [{ topic, partition: 0, records }]);
@@ -274,12 +291,12 @@ describe.skipIf(!servers)('kafkajs, and the Kafka client on it', () => {
   describe('a leader that moves while a second member waits to join', () => {
     /** A record in each of two partitions, one of which will go to the second member; the leader of the third moves. */
     async function filled(): Promise<string> {
-      const topic = await placedTopic([[1], [1], [2]]);
+      const topic = await placedTopic(addresses, [[1], [1], [2]]);
       await store(port.client, [numbered(topic, 0, 0, 1), numbered(topic, 1, 0, 1)]);
       return topic;
     }
     async function moveOnceWaiting(topic: string): Promise<void> {
-      await withAdmin((admin) =>
+      await withAdmin(addresses, (admin) =>
         eventually(async () => (await admin.describeGroups([topic])).groups[0]!.state === 'PreparingRebalance'),
       );
       await place(topic, [[1], [1], [3]]);
@@ -410,21 +427,9 @@ function partitionsOf(consumer: Consumer, topic: string): () => number[] {
   return () => partitions;
 }
 
-let topics = 0;
-
-/** A topic with these brokers for its partitions. */
-async function placedTopic(brokers: readonly number[][]): Promise<string> {
-  const topic = `placed-${process.pid}-${++topics}`;
-  const replicaAssignment = brokers.map((replicas, partition) => ({ partition, replicas }));
-  await withAdmin((admin) =>
-    admin.createTopics({ topics: [{ topic, replicaAssignment } as never], waitForLeaders: true }),
-  );
-  return topic;
-}
-
 async function place(topic: string, brokers: readonly number[][]): Promise<void> {
   const partitionAssignment = brokers.map((replicas, partition) => ({ partition, replicas }));
-  await withAdmin(async (admin) => {
+  await withAdmin(addresses, async (admin) => {
     await admin.alterPartitionReassignments({ topics: [{ topic, partitionAssignment }] });
     await eventually(async () => {
       const [found] = (await admin.fetchTopicMetadata({ topics: [topic] })).topics;
@@ -433,14 +438,4 @@ async function place(topic: string, brokers: readonly number[][]): Promise<void>
       );
     });
   });
-}
-
-async function withAdmin<T>(work: (admin: ReturnType<InstanceType<typeof bare.Kafka>['admin']>) => Promise<T>) {
-  const admin = bareOn({}).admin();
-  await admin.connect();
-  try {
-    return await work(admin);
-  } finally {
-    await admin.disconnect();
-  }
 }

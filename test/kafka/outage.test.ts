@@ -1,6 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { kafka as kafkaTransport } from '@event-bus/kafka';
+import type { PublishOutcome, Transport } from '@event-bus/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addressesOf, startServers } from './broker.js';
-import { Member, eventually, freshTopic, numbered, openPort, record, type Port } from './port.js';
+import {
+  Member,
+  eventually,
+  freshTopic,
+  numbered,
+  openPort,
+  placedTopic,
+  record,
+  withAdmin,
+  type Port,
+} from './port.js';
 
 // Brokers of our own: they are killed and stopped here.
 const servers = await startServers({ own: true, brokers: 3 });
@@ -21,6 +34,7 @@ describe.skipIf(!servers)('the Kafka client, while brokers fail', () => {
     const member = new Member(client, { topic });
     await member.run();
     const producer = client.producer();
+    await producer.partitions(topic);
     const stop = { isSet: false };
     const stored: string[][] = Array.from({ length: 6 }, () => []);
 
@@ -32,6 +46,7 @@ describe.skipIf(!servers)('the Kafka client, while brokers fail', () => {
           const answers = await producer.append(open);
           open.forEach(({ partition }, i) => answers[i]!.status === 'stored' && stored[partition]!.push(String(n)));
           open = open.filter((_, i) => answers[i]!.status !== 'stored');
+          if (open.length > 0) await sleep(50);
         }
       }
     })();
@@ -67,6 +82,7 @@ describe.skipIf(!servers)('the Kafka client, while brokers fail', () => {
     const { client } = port;
     const topic = await freshTopic(client);
     const producer = client.producer();
+    await producer.partitions(topic);
     const member = new Member(client, { topic });
     await member.run();
     expect(await producer.append([numbered(topic, 0, 0, 1)])).toMatchObject([{ status: 'stored' }]);
@@ -87,4 +103,82 @@ describe.skipIf(!servers)('the Kafka client, while brokers fail', () => {
     await member.stop();
     await producer.close();
   }, 400_000);
+
+  describe('a topic that is not well, in a process that sends to others too', () => {
+    let transport: Transport;
+    beforeAll(async () => {
+      transport = kafkaTransport({ brokers: addresses, registry: { url: 'http://127.0.0.1:1' }, onNotice: () => {} });
+      await transport.open();
+    });
+    afterAll(() => transport.close());
+
+    /** One to each topic every 100 ms, for a while. How those to the healthy one ended, and how long the slowest took. */
+    async function sendToBoth(unwell: string, healthy: string, rounds = 60) {
+      let slowestMs = 0;
+      const good: Promise<PublishOutcome>[] = [];
+      const bad: Promise<string>[] = [];
+      for (let n = 0; n < rounds; n++) {
+        bad.push(
+          transport.publish(unwell, [record(`bad ${n}`)], { deadlineMs: 2_000 }).then(
+            ([outcome]) => outcome!.status,
+            (error: { code: string }) => error.code,
+          ),
+        );
+        const since = performance.now();
+        const sent = transport.publish(healthy, [record(String(n))], { deadlineMs: 30_000 });
+        good.push(
+          sent.then(([outcome]) => {
+            slowestMs = Math.max(slowestMs, performance.now() - since);
+            return outcome!;
+          }),
+        );
+        await sleep(100);
+      }
+      const outcomes = new Set((await Promise.all(good)).map(({ status }) => status));
+      return { outcomes: [...outcomes], bad: await Promise.all(bad), slowestMs };
+    }
+
+    async function stored(topic: string): Promise<string[]> {
+      const values: string[] = [];
+      for await (const { value } of transport.read({ topic })) values.push(Buffer.from(value!).toString());
+      return values;
+    }
+    const all = Array.from({ length: 60 }, (_, n) => String(n));
+
+    it('holds up nobody but itself while its partition has no leader', async () => {
+      const [unwell, healthy] = [await placedTopic(addresses, [[3]]), await placedTopic(addresses, [[1], [2]])];
+      await transport.publish(unwell, [record('before')]);
+      await kafka.kill(3);
+      await eventually(() =>
+        withAdmin(addresses, async (admin) => {
+          const topics = await admin.fetchTopicMetadata({ topics: [unwell] }).catch(() => undefined);
+          return topics?.topics[0]?.partitions[0]?.leader !== 3;
+        }),
+      );
+
+      const { outcomes, bad, slowestMs } = await sendToBoth(unwell, healthy);
+      await kafka.restart(3);
+
+      expect(outcomes).toEqual(['stored']);
+      expect((await stored(healthy)).sort()).toEqual([...all].sort());
+      expect(new Set(bad)).toEqual(new Set(['not-stored']));
+      expect(slowestMs).toBeLessThan(3_000);
+      await eventually(
+        async () => (await transport.publish(unwell, [record('after')], { deadlineMs: 2_000 }))[0]!.status === 'stored',
+      );
+    });
+
+    it('holds up nobody but itself when it is deleted, and is refused by name', async () => {
+      const [unwell, healthy] = [await freshTopic(port.client), await freshTopic(port.client)];
+      await transport.publish(unwell, [record('before')]);
+      await withAdmin(addresses, (admin) => admin.deleteTopics({ topics: [unwell] }));
+
+      const { outcomes, bad, slowestMs } = await sendToBoth(unwell, healthy);
+
+      expect(outcomes).toEqual(['stored']);
+      expect(await stored(healthy)).toEqual(all);
+      expect(bad.at(-1)).toBe('BUS_TOPIC_MISSING');
+      expect(slowestMs).toBeLessThan(3_000);
+    });
+  });
 });

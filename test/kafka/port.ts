@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BusError, BusRecord, LostRange } from '@event-bus/core';
+import { partitionOf } from '@event-bus/core/internal';
 import type {
   AssignedPartition,
   CommitPosition,
@@ -45,18 +46,54 @@ export const record = (
   headers,
 });
 
+/** A key of a partition. */
+export function keyOf(partition: number, partitions: number): string {
+  for (let n = 0; ; n++) if (partitionOf(Buffer.from(`course-${n}`), partitions) === partition) return `course-${n}`;
+}
+
 export const numbered = (topic: string, partition: number, from: number, count: number): Part => ({
   topic,
   partition,
   records: Array.from({ length: count }, (_, i) => record(String(from + i))),
 });
 
-/** Appends and expects all to be stored. */
+/** Stores all, once. */
 export async function store(client: KafkaClient, parts: readonly Part[]): Promise<void> {
   const producer = client.producer();
-  const outcomes = await producer.append(parts);
-  await producer.close();
-  for (const outcome of outcomes) if (outcome.status !== 'stored') throw outcome.error;
+  try {
+    for (const topic of new Set(parts.map((part) => part.topic))) await producer.partitions(topic);
+    for (let open = parts; open.length > 0;) {
+      const outcomes = await producer.append(open);
+      for (const outcome of outcomes) if (outcome.status !== 'stored' && !outcome.error.retryable) throw outcome.error;
+      open = open.filter((_, i) => outcomes[i]!.status !== 'stored');
+      if (open.length > 0) await sleep(50); // a leader of a new topic hears of that a moment later
+    }
+  } finally {
+    await producer.close();
+  }
+}
+
+/** A topic with these brokers for its partitions. */
+export async function placedTopic(brokers: readonly string[], replicas: readonly number[][]): Promise<string> {
+  const topic = `placed-${randomUUID().slice(0, 8)}`;
+  const replicaAssignment = replicas.map((nodes, partition) => ({ partition, replicas: nodes }));
+  await withAdmin(brokers, (admin) =>
+    admin.createTopics({ topics: [{ topic, replicaAssignment } as never], waitForLeaders: true }),
+  );
+  return topic;
+}
+
+type Admin = ReturnType<InstanceType<typeof kafkajs.Kafka>['admin']>;
+
+/** kafkajs's own. */
+export async function withAdmin<T>(brokers: readonly string[], work: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = new kafkajs.Kafka({ brokers: [...brokers], logLevel: 0 }).admin();
+  await admin.connect();
+  try {
+    return await work(admin);
+  } finally {
+    await admin.disconnect();
+  }
 }
 
 /** Retention, at once. */
@@ -66,11 +103,10 @@ export async function deleteBefore(
   partition: number,
   offset: number | string,
 ): Promise<void> {
-  const admin = new kafkajs.Kafka({ brokers: [...brokers], logLevel: 0 }).admin();
-  await admin.connect();
-  await admin.fetchTopicOffsets(topic); // or it does not know the leader
-  await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] });
-  await admin.disconnect();
+  await withAdmin(brokers, async (admin) => {
+    await admin.fetchTopicOffsets(topic); // or it does not know the leader
+    await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] });
+  });
 }
 
 export async function eventually(holds: () => boolean | Promise<boolean>, withinMs = 60_000): Promise<void> {

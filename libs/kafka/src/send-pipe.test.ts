@@ -3,12 +3,13 @@ import { expect, test } from 'vitest';
 import type { KafkaProducer, Outcome, Part } from './kafkajs/client.js';
 import { Entry, SendPipe } from './send-pipe.js';
 
-/** A producer whose answers the test gives. */
+/** A producer whose answers the test gives. Partition 9 has a broker of its own. */
 function setup() {
   const calls: { readonly values: string[]; readonly answer: (...outcomes: Outcome[]) => void }[] = [];
   const producer: KafkaProducer = {
     open: async () => {},
     knownPartitions: () => 1,
+    leaderOf: ({ partition }) => (partition === 9 ? 2 : 1),
     partitions: async () => 1,
     append: (parts: readonly Part[]) =>
       new Promise((resolve) => {
@@ -37,7 +38,13 @@ function setup() {
 
 const stored = (baseOffset: string): Outcome => ({ status: 'stored', baseOffset });
 const unknown: Outcome = { status: 'unknown', error: new BusError('BUS_TRANSPORT_UNAVAILABLE', 'away') };
-const refused: Outcome = { status: 'failed', error: new BusError('BUS_RECORD_TOO_LARGE', 'large') };
+const notNow: Outcome = { status: 'failed', error: new BusError('BUS_TRANSPORT_UNAVAILABLE', 'no leader') };
+const refused: Outcome = {
+  status: 'failed',
+  error: new BusError('BUS_RECORD_TOO_LARGE', 'large'),
+  oneMayBeToBlame: true,
+};
+const missing: Outcome = { status: 'failed', error: new BusError('BUS_TOPIC_MISSING', 'gone') };
 
 test('what gathers while an append is under way goes with the next one', async () => {
   const { add, call } = setup();
@@ -69,10 +76,66 @@ test('what is in doubt is sent again before anything newer, and other partitions
   expect(second.values).toEqual(['c']);
   second.answer(stored('0'));
   const third = await call(2);
-  expect(third.values).toEqual(['a', 'b']);
+  expect(third.values).toEqual(['a']);
   third.answer(stored('4'));
+  const fourth = await call(3);
+  expect(fourth.values).toEqual(['b']);
+  fourth.answer(stored('5'));
 
   expect(await Promise.all([doubted, newer, other])).toMatchObject([{ offset: '4' }, { offset: '5' }, { offset: '0' }]);
+});
+
+test('records in doubt go again as they went, also when one of them is overdue, until all are', async () => {
+  const { add, call, pipe, told } = setup();
+  void add('a', { deadlineMs: 20 });
+  void add('b', { deadlineMs: 700 });
+  (await call(0)).answer(unknown);
+  void add('c');
+
+  const again = await call(1);
+  expect(again.values).toEqual(['a', 'b']);
+  await expect.poll(() => told, { timeout: 5_000 }).toEqual(['a unknown', 'b unknown']);
+  again.answer(notNow);
+  const newer = await call(2);
+  expect(newer.values).toEqual(['c']);
+  newer.answer(stored('7'));
+
+  await pipe.idle();
+  expect(told).toEqual(['a unknown', 'b unknown', 'c stored']);
+});
+
+test('what was not stored takes newer records along when it goes again', async () => {
+  const { add, call } = setup();
+  const first = add('a');
+  (await call(0)).answer(notNow);
+  const newer = add('b');
+
+  const second = await call(1);
+  expect(second.values).toEqual(['a', 'b']);
+  second.answer(stored('3'));
+
+  expect(await Promise.all([first, newer])).toMatchObject([{ offset: '3' }, { offset: '4' }]);
+});
+
+test('a broker that is silent holds up its own partitions only', async () => {
+  const { add, call, calls } = setup();
+  const silent = add('a', { partition: 9 });
+  const other = add('b');
+  expect([(await call(0)).values, (await call(1)).values]).toEqual([['a'], ['b']]);
+
+  calls[1]!.answer(stored('0'));
+  await other;
+  const next = add('c');
+  const waiting = add('d', { partition: 9 });
+  const third = await call(2);
+  expect(third.values).toEqual(['c']);
+  third.answer(stored('1'));
+  await next;
+
+  expect(calls.length).toBe(3);
+  calls[0]!.answer(stored('0'));
+  (await call(3)).answer(stored('1'));
+  expect(await Promise.all([silent, waiting])).toMatchObject([{ offset: '0' }, { offset: '1' }]);
 });
 
 test('an append without an answer is unknown at its deadline, and its partition stays shut until the answer', async () => {
@@ -117,6 +180,18 @@ test('of a refused batch only what is refused alone is refused', async () => {
     { status: 'not-stored', error: { code: 'BUS_RECORD_TOO_LARGE' } },
     { status: 'stored', offset: '1' },
   ]);
+});
+
+test('what is refused whoever is in it, is refused at once', async () => {
+  const { add, call, pipe } = setup();
+  const all = [add('a'), add('b')];
+  (await call(0)).answer(missing);
+
+  expect(await Promise.all(all)).toMatchObject([
+    { status: 'not-stored', error: { code: 'BUS_TOPIC_MISSING' } },
+    { status: 'not-stored', error: { code: 'BUS_TOPIC_MISSING' } },
+  ]);
+  await pipe.idle();
 });
 
 test('a send that comes while a retry is waited for leaves the immediates of the process alone', async () => {

@@ -27,25 +27,29 @@ export interface Part extends TopicPartition {
 }
 
 /**
- * How a part ended. `stored`: record i has the offset `baseOffset + i`. `failed`: nothing of it is stored, nor will be.
- * `unknown`: it may be stored, and may be stored later.
+ * How a part ended. `stored`: record i has the offset `baseOffset + i`. `failed`: nothing of it is stored, nor will be by this call; of
+ * `oneMayBeToBlame` the others may be stored without it. `unknown`: it may be stored, and may be stored later.
  */
 export type Outcome =
   | { readonly status: 'stored'; readonly baseOffset: string }
-  | { readonly status: 'failed' | 'unknown'; readonly error: BusError };
+  | { readonly status: 'failed'; readonly error: BusError; readonly oneMayBeToBlame?: boolean }
+  | { readonly status: 'unknown'; readonly error: BusError };
 
 export interface KafkaProducer {
   /** Connects and gets a producer id. Rejects with `BUS_TRANSPORT_UNAVAILABLE` or `BUS_TRANSPORT_REFUSED`. */
   open(): Promise<void>;
-  /** How many partitions a topic has, as far as this producer knows. */
+  /** How many partitions a topic has, as far as this producer knows. `undefined` also of a topic that was there and is gone. */
   knownPartitions(topic: string): number | undefined;
+  /** The broker to which records of a partition would go now; `undefined` when there is none. */
+  leaderOf(place: TopicPartition): number | undefined;
   /** Asks the brokers. Rejects with `BUS_TOPIC_MISSING`, or when no broker answers. */
   partitions(topic: string): Promise<number>;
   /**
-   * Sends every part, one record batch each, and answers one outcome per part, in order; it never rejects. No partition may be in two
-   * calls at once, or twice in one: order and sequence numbers rest on that. A call may take a minute; no deadline cuts it short, for
-   * newer records of the same partition must not overtake. After an answer that leaves sequence numbers in doubt the next call waits for
-   * all open ones and begins with a new producer id.
+   * Sends every part once, one record batch each, and answers one outcome per part, in order; it never rejects. For topics that
+   * `partitions` was asked about. A part never fails for another one's sake, but the answer waits for all. No partition may be in two
+   * calls at once, or twice in one: order rests on that. A call may take twenty seconds; no deadline cuts it short, for newer records of
+   * the same partition must not overtake. After `unknown`, the very same records sent again are stored once; others of that partition may
+   * come to lie before a late copy of these.
    */
   append(parts: readonly Part[]): Promise<Outcome[]>;
   /** Waits for open calls, then disconnects. Idempotent. */

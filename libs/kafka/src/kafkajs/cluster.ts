@@ -9,6 +9,8 @@ import { internal, kafkajs } from './library.js';
 
 export interface Cluster {
   readonly brokerPool: BrokerPool;
+  /** What `refreshMetadata` asks for. */
+  readonly targetTopics: Set<string>;
   connect(): Promise<void>;
   disconnect(): Promise<void>;
   addMultipleTargetTopics(topics: readonly string[]): Promise<void>;
@@ -29,7 +31,11 @@ interface BrokerPool {
 }
 
 export interface Broker {
-  readonly connectionPool: { send(request: object): Promise<unknown> };
+  readonly connectionPool: {
+    readonly host: string;
+    readonly port: number;
+    send(request: object): Promise<unknown>;
+  };
   lookupRequest(key: number, definition: object): (args: object) => ProtocolRequest;
   metadata(topics: readonly string[]): Promise<Metadata>;
   createTopics(options: object): Promise<unknown>;
@@ -64,8 +70,7 @@ type CreateCluster = (options: ClusterOptions) => Cluster;
 
 /** A cluster of our own, whose metadata also tells of topics that are missing and partitions without a leader, instead of failing. */
 export function openClusterOf(config: KafkaConfig, options: ClusterOptions): Cluster {
-  const kafka = new kafkajs.Kafka(config);
-  const cluster = createClusterOf(kafka).create(options);
+  const cluster = clusterFactoryOf(new kafkajs.Kafka(config))(options);
   const { brokerPool } = cluster;
   const create = brokerPool.createBroker;
   brokerPool.createBroker = (brokerOptions) => {
@@ -76,24 +81,13 @@ export function openClusterOf(config: KafkaConfig, options: ClusterOptions): Clu
   return cluster;
 }
 
-/** Tells of the cluster that the next producer or consumer of this object gets. */
-export function onCluster(kafka: Kafka, tell: (cluster: Cluster) => void): void {
-  const { holder, key, create } = createClusterOf(kafka);
-  holder[key] = (options) => {
-    const cluster = create(options);
-    tell(cluster);
-    return cluster;
-  };
-}
-
-function createClusterOf(kafka: Kafka) {
+function clusterFactoryOf(kafka: Kafka): CreateCluster {
   const key = Object.getOwnPropertySymbols(kafka).find(
     (symbol) => symbol.description === 'private:Kafka:createCluster',
   );
   if (!key)
     throw new BusError('BUS_UNSUPPORTED', 'This version of kafkajs is not known to the bus: install kafkajs 2.2.4.');
-  const holder = kafka as unknown as Record<symbol, CreateCluster>;
-  return { holder, key, create: holder[key]! };
+  return (kafka as unknown as Record<symbol, CreateCluster>)[key]!;
 }
 
 /** Sends one request and answers what came back, also when it tells of errors: they belong to single partitions. */
@@ -113,7 +107,7 @@ export async function ask<T>(broker: Broker, api: keyof typeof API_KEYS, args: o
   }
 }
 
-const API_KEYS = { Fetch: 1, ListOffsets: 2, Metadata: 3, OffsetFetch: 9 } as const;
+const API_KEYS = { Produce: 0, Fetch: 1, ListOffsets: 2, Metadata: 3, OffsetFetch: 9, InitProducerId: 22 } as const;
 
 /** The error that kafkajs makes of Kafka's number, with `type` and `retriable`. */
 export const protocolError = (code: number) =>

@@ -20,7 +20,9 @@ export interface KafkaNotice {
 /** The port on kafkajs. Opens nothing. Throws `BUS_CONFIG_INVALID` with all faults of the options at once. */
 export function kafkajsClient(options: KafkaConnectionOptions, notice: (notice: KafkaNotice) => void): KafkaClient {
   const config = () => kafkaConfig(options, logTo(notice));
-  const cluster = openClusterOf(config(), { metadataMaxAge: METADATA_MAX_AGE_MS, allowAutoTopicCreation: false });
+  const openCluster = () =>
+    openClusterOf(config(), { metadataMaxAge: METADATA_MAX_AGE_MS, allowAutoTopicCreation: false });
+  const cluster = openCluster();
   let fastPath: Promise<FastPath> | undefined;
   const prepared = () => {
     if (!fastPath) registerCodecs(options);
@@ -30,13 +32,9 @@ export function kafkajsClient(options: KafkaConnectionOptions, notice: (notice: 
   };
   const kafka = () => new kafkajs.Kafka(config());
   return {
-    producer: () => kafkajsProducer({ kafka, takesPairs: async () => (await prepared()).encode }),
+    producer: () => kafkajsProducer({ cluster: openCluster(), takesPairs: async () => (await prepared()).encode }),
     consumer: (consumerOptions) => kafkajsConsumer({ kafka, cluster, ready: prepared }, consumerOptions),
-    reader: () =>
-      kafkajsReader(
-        openClusterOf(config(), { metadataMaxAge: METADATA_MAX_AGE_MS, allowAutoTopicCreation: false }),
-        prepared,
-      ),
+    reader: () => kafkajsReader(openCluster(), prepared),
     admin: kafkajsAdmin(cluster),
     close: () => cluster.disconnect(),
   };
@@ -53,11 +51,8 @@ function logTo(notice: (notice: KafkaNotice) => void): NonNullable<KafkaConfig['
     };
 }
 
-/**
- * An answer that is an error reaches whoever asked. Rebalances are ordinary. A producer with limited retries does no harm under our
- * rules: one send in flight, and a new producer after every doubt.
- */
-const NOISE = /^Response |^Limiting retries for the idempotent producer|^The group is rebalancing/;
+/** An answer that is an error reaches whoever asked. Rebalances are ordinary. */
+const NOISE = /^Response |^The group is rebalancing/;
 const ERROR = 1;
 /** The rest may hold records. */
 const FACTS = [

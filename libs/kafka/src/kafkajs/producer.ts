@@ -1,261 +1,195 @@
 /**
- * One idempotent producer of kafkajs, and its successors. kafkajs retries by itself, so what comes out of a send is final or in doubt:
- * after a doubt its sequence numbers cannot be trusted any more, and a new producer, with a new id, takes over.
+ * Produce requests on kafkajs's connections, with producer ids and sequence numbers of our own. kafkajs's producer has one answer for a
+ * whole send: a partition that is not well makes it reject all of them, send all of them again, and store the others twice. Here every
+ * partition has its own answer.
+ *
+ *   append ─▶ by leader and producer id ─▶ Produce ─┬─ stored ─▶ the next number
+ *                                                   ├─ failed ─▶ the same number
+ *                                                   └─ unknown ─▶ the same number for the same records, or a new producer id
+ *
+ * A broker tells a batch that comes again by its producer id and number. Other records under a number that may be taken would pass for
+ * a repeat, and be dropped.
  */
-import { BusError } from '@event-bus/core';
-import type { Kafka, Producer, ProducerBatch } from 'kafkajs';
+import { BusError, type BusRecord, type TopicPartition } from '@event-bus/core';
+import { persistent } from './admin.js';
 import type { KafkaProducer, Outcome, Part } from './client.js';
-import { onCluster, type Cluster } from './cluster.js';
-import { busErrorOf, isRefusal } from './failure.js';
+import { ask, check, protocolError, type Broker, type Cluster } from './cluster.js';
+import { busErrorOf, isRefusal, protocolType } from './failure.js';
 import { headersFromPairs } from './fast-path.js';
-import type { ProduceMessage } from './produce-encoder.js';
-import { PRODUCER_CONFIG, PRODUCE_TIMEOUT_MS } from './settings.js';
+import { Leaders, missing } from './leaders.js';
+import type { ProduceArguments, ProduceMessage } from './produce-encoder.js';
+import { PRODUCE_TIMEOUT_MS } from './settings.js';
 
 export interface ProducerParts {
-  /** A new object each time. */
-  readonly kafka: () => Kafka;
+  /** Of `openClusterOf`, and nobody else's. */
+  readonly cluster: Cluster;
   /** Our encoder is in: it takes headers as pairs. */
   readonly takesPairs: () => Promise<boolean>;
 }
 
-export function kafkajsProducer(parts: ProducerParts): KafkaProducer {
-  const sessions = new Sessions(parts);
-  return {
-    open: () =>
-      sessions
-        .use(async () => {})
-        .catch((error: unknown) => Promise.reject(busErrorOf(error, 'Connecting the producer'))),
-    knownPartitions: (topic) => sessions.partitions(topic),
-    partitions: (topic) =>
-      sessions
-        .use((session) => lookUp(session, topic))
-        .catch((error: unknown) => Promise.reject(busErrorOf(error, 'Connecting the producer'))),
-    append: (wanted) => append(sessions, wanted),
-    close: () => sessions.close(),
-  };
-}
+export function kafkajsProducer({ cluster, takesPairs }: ProducerParts): KafkaProducer {
+  const leaders = new Leaders(cluster);
+  const ids = new ProducerIds(cluster);
+  const sequences = new Map<string, Sequence>();
+  const open = new Set<Promise<unknown>>();
+  let closing: Promise<void> | undefined;
 
-async function lookUp(session: Session, topic: string): Promise<number> {
-  try {
-    await session.cluster.addMultipleTargetTopics([topic]);
-  } catch (error) {
-    throw busErrorOf(error, `Looking up topic "${topic}"`, { topic });
-  }
-  const count = partitionCount(session, topic);
-  if (count === undefined)
-    throw new BusError(
-      'BUS_TOPIC_MISSING',
-      `Topic "${topic}" does not exist. Create it: the bus never does so by itself.`,
-      { details: { topic } },
-    );
-  return count;
-}
-
-// ---- sending
-
-async function append(sessions: Sessions, parts: readonly Part[]): Promise<Outcome[]> {
-  const outcomes: (Outcome | undefined)[] = parts.map(() => undefined);
-  try {
-    const refusal = await sessions.use((session) => sendAll(session, parts, outcomes));
-    if (refusal) await sendEach(sessions, parts, outcomes, refusal);
-  } catch (error) {
-    // No session: nothing was sent.
-    fill(outcomes, { status: 'failed', error: busErrorOf(error, 'Connecting the producer') });
-  }
-  return outcomes as Outcome[];
-}
-
-/** Fills in the outcomes, or answers the error when the send was refused for good and any part may be the reason. */
-async function sendAll(session: Session, parts: readonly Part[], outcomes: (Outcome | undefined)[]): Promise<unknown> {
-  let open = parts.map((_, index) => index);
-  for (let round = 0; round < MISSING_ROUNDS && open.length > 0; round++) {
-    try {
-      const stored = await session.send(open.map((index) => parts[index]!));
-      for (const index of open) {
-        const baseOffset = stored.get(placeOf(parts[index]!));
-        if (baseOffset !== undefined) outcomes[index] = { status: 'stored', baseOffset };
+  async function append(parts: readonly Part[]): Promise<Outcome[]> {
+    if (closing) return parts.map(() => failed(new BusError('BUS_CLOSED', 'The Kafka producer is closed.')));
+    const outcomes: Outcome[] = [];
+    const requests = new Map<string, Request>();
+    for (const [index, part] of parts.entries()) {
+      const leader = leaders.of(part);
+      const sequence = leader === undefined ? failed(withoutLeader(leaders, part)) : await sequenceOf(part);
+      if ('status' in sequence) {
+        outcomes[index] = sequence;
+        continue;
       }
-      // kafkajs resolves without having written a partition whose leader moved to a broker that had answered for others.
-      open = open.filter((index) => !outcomes[index]);
+      const name = `${leader} ${sequence.id.producerId}`;
+      let request = requests.get(name);
+      if (request === undefined) requests.set(name, (request = { leader: leader!, id: sequence.id, sends: [] }));
+      request.sends.push({ index, part, sequence });
+    }
+    await Promise.all(Array.from(requests.values(), (request) => produce(request, outcomes)));
+    if (outcomes.every(({ status }) => status === 'stored')) leaders.refreshWhenOld();
+    else leaders.refresh();
+    return outcomes;
+  }
+
+  async function sequenceOf(part: Part): Promise<Sequence | Outcome> {
+    const place = placeOf(part);
+    const known = sequences.get(place);
+    if (known?.doubted && !known.isSpent && areSame(known.doubted, part.records)) return known;
+    const isOver = known !== undefined && (known.isSpent || known.doubted !== undefined);
+    try {
+      const id = await ids.newest(isOver ? known.id : undefined);
+      if (known?.id === id) return known;
+      const fresh: Sequence = { id, next: 0, doubted: undefined, isSpent: false };
+      sequences.set(place, fresh);
+      return fresh;
     } catch (error) {
-      session.isStale = true;
-      if (!isRefusal(error)) fill(outcomes, { status: 'unknown', error: busErrorOf(error, 'Sending') });
-      else if (open.length > 1) return error;
-      else
-        outcomes[open[0]!] = {
-          status: 'failed',
-          error: busErrorOf(error, `Sending to topic "${parts[open[0]!]!.topic}"`),
-        };
-      return undefined;
+      return failed(error as BusError);
     }
   }
-  if (open.length === 0) return undefined;
-  const error = new BusError(
-    'BUS_TRANSPORT_UNAVAILABLE',
-    `The brokers did not say whether the records are stored, ${MISSING_ROUNDS} times in a row.`,
-  );
-  fill(outcomes, { status: 'unknown', error });
-  return undefined;
-}
 
-const MISSING_ROUNDS = 5;
-
-/** Only what is refused alone is refused. What was stored in the refused send is stored twice, with the same event id. */
-async function sendEach(
-  sessions: Sessions,
-  parts: readonly Part[],
-  outcomes: (Outcome | undefined)[],
-  refusal: unknown,
-): Promise<void> {
-  for (const [index, part] of parts.entries()) {
-    if (outcomes[index]) continue;
-    const alone: (Outcome | undefined)[] = [undefined];
+  async function produce({ leader, id, sends }: Request, outcomes: Outcome[]): Promise<void> {
+    const tell = (outcome: Outcome) => sends.forEach(({ index }) => (outcomes[index] = outcome));
+    let broker: Broker;
     try {
-      await sessions.use((session) => sendAll(session, [part], alone));
-    } catch {
-      alone[0] = { status: 'unknown', error: busErrorOf(refusal, 'Sending') };
-    }
-    outcomes[index] = alone[0];
-  }
-}
-
-function fill(outcomes: (Outcome | undefined)[], outcome: Outcome): void {
-  outcomes.forEach((known, index) => (outcomes[index] = known ?? outcome));
-}
-
-const placeOf = ({ topic, partition }: { readonly topic: string; readonly partition: number }) =>
-  `${partition} ${topic}`;
-
-// ---- sessions: one producer id each
-
-interface Session {
-  readonly cluster: Cluster;
-  /** The base offset of each partition that the brokers named. */
-  send(parts: readonly Part[]): Promise<Map<string, string>>;
-  disconnect(): Promise<void>;
-  /** Its sequence numbers are in doubt. */
-  isStale: boolean;
-}
-
-function partitionCount({ cluster }: Session, topic: string): number | undefined {
-  const count = cluster.brokerPool.metadata?.topicMetadata.find((entry) => entry.topic === topic)?.partitionMetadata
-    .length;
-  return count === 0 ? undefined : count;
-}
-
-class Sessions {
-  readonly #parts: ProducerParts;
-  #current: Promise<Session> | undefined;
-  #session: Session | undefined;
-  #users = 0;
-  #idle: (() => void)[] = [];
-  #isClosed = false;
-  readonly #leaving = new Set<Promise<void>>();
-  /** What former sessions knew: the present one learns of a topic with its first send. */
-  readonly #counts = new Map<string, number>();
-
-  constructor(parts: ProducerParts) {
-    this.#parts = parts;
-  }
-
-  partitions(topic: string): number | undefined {
-    return (this.#session && partitionCount(this.#session, topic)) ?? this.#counts.get(topic);
-  }
-
-  /** A stale session lives until its last user is through: a partition is never in two sessions at once. */
-  async use<T>(work: (session: Session) => Promise<T>): Promise<T> {
-    while (this.#session?.isStale) {
-      if (this.#users === 0) this.#drop(this.#session);
-      else await new Promise<void>((resolve) => this.#idle.push(resolve));
-    }
-    if (this.#isClosed) throw new BusError('BUS_CLOSED', 'The Kafka producer is closed.');
-    this.#users++;
-    try {
-      return await work(await (this.#current ??= this.#open()));
-    } finally {
-      if (--this.#users === 0) this.#idle.splice(0).forEach((resolve) => resolve());
-    }
-  }
-
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    while (this.#users > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
-    if (this.#session) this.#drop(this.#session);
-    await Promise.all(this.#leaving);
-  }
-
-  async #open(): Promise<Session> {
-    try {
-      return (this.#session = await openSession(this.#parts));
+      broker = await cluster.findBroker({ nodeId: leader });
     } catch (error) {
-      this.#current = undefined;
-      throw error;
+      return tell(failed(busErrorOf(error, `Connecting to broker ${leader}`)));
+    }
+    try {
+      const answer = await ask<ProduceAnswer>(broker, 'Produce', {
+        acks: ALL_REPLICAS,
+        timeout: PRODUCE_TIMEOUT_MS,
+        ...id,
+        topicData: topicData(sends, await takesPairs()),
+      } satisfies ProduceArguments);
+      const answers = byPlace(answer);
+      for (const { index, part, sequence } of sends) {
+        const said = answers.get(placeOf(part));
+        outcomes[index] = said === undefined ? unknown(unanswered(leader)) : outcomeOf(part, said);
+        note(sequence, part, outcomes[index], said?.errorCode);
+      }
+    } catch (error) {
+      const failure = busErrorOf(error, `Sending to broker ${leader}`);
+      tell(isRefusal(error) ? failed(failure) : unknown(failure));
+      for (const { index, part, sequence } of sends) note(sequence, part, outcomes[index]!);
+      leave(broker);
     }
   }
 
-  #drop(session: Session): void {
-    for (const { topic, partitionMetadata } of session.cluster.brokerPool.metadata?.topicMetadata ?? [])
-      if (partitionMetadata.length > 0) this.#counts.set(topic, partitionMetadata.length);
-    this.#session = undefined;
-    this.#current = undefined;
-    const left = session.disconnect().finally(() => this.#leaving.delete(left));
-    this.#leaving.add(left);
+  /** A connection that failed, or a broker that is silent: the next request begins on a new one. */
+  function leave(broker: Broker): void {
+    const { host, port } = broker.connectionPool;
+    cluster.removeBroker({ host, port });
+    broker.disconnect().catch(() => {});
   }
-}
 
-async function openSession({ kafka: make, takesPairs }: ProducerParts): Promise<Session> {
-  const kafka = make();
-  let cluster: Cluster | undefined;
-  onCluster(kafka, (made) => (cluster = made));
-  const producer = kafka.producer(PRODUCER_CONFIG);
-  const withPairs = await takesPairs();
-  const disconnect = () => producer.disconnect().catch(() => {});
-  try {
-    await producer.connect();
-  } catch (error) {
-    void disconnect();
-    throw error;
-  }
-  return { cluster: cluster!, send: (parts) => sendBatch(producer, parts, withPairs), disconnect, isStale: false };
-}
-
-async function sendBatch(producer: Producer, parts: readonly Part[], withPairs: boolean): Promise<Map<string, string>> {
-  const topics = new Map<string, Message[]>();
-  for (const { topic, partition, records } of parts) {
-    let messages = topics.get(topic);
-    if (messages === undefined) topics.set(topic, (messages = []));
-    for (const { key, value, headers } of records)
-      messages.push({
-        key: bufferOf(key),
-        value: bufferOf(value),
-        partition,
-        headers: withPairs ? undefined : headersFromPairs(headers),
-        pairs: withPairs ? headers : undefined,
-      });
-  }
-  const topicMessages = Array.from(topics, ([topic, messages]) => ({
-    topic,
-    messages: groupedOnce(messages),
-  })) as ProducerBatch['topicMessages'] & object;
-  const answers = await producer.sendBatch({ acks: -1, timeout: PRODUCE_TIMEOUT_MS, topicMessages });
-  return new Map(
-    answers.map(({ topicName, partition, baseOffset }) => [
-      placeOf({ topic: topicName, partition }),
-      String(baseOffset),
-    ]),
-  );
-}
-
-type Message = ProduceMessage & { readonly partition: number };
-
-/** kafkajs groups what it sends by partition, with `reduce`, and copies the group for every record. Nothing else reduces these. */
-function groupedOnce(messages: Message[]): Message[] {
-  const value = () => {
-    const groups: Record<number, Message[]> = {};
-    for (const message of messages) (groups[message.partition] ??= []).push(message);
-    return groups;
+  return {
+    async open() {
+      await takesPairs();
+      await ids.newest(undefined);
+    },
+    knownPartitions: (topic) => leaders.countOf(topic),
+    leaderOf: (place) => leaders.of(place),
+    partitions: (topic) => leaders.lookUp(topic),
+    append(parts) {
+      const appending = append(parts);
+      open.add(appending);
+      return appending.finally(() => open.delete(appending));
+    },
+    close: () => (closing ??= Promise.allSettled(open).then(() => cluster.disconnect())),
   };
-  return Object.defineProperty(messages, 'reduce', { value });
+}
+
+/** How far a partition is under a producer id. */
+interface Sequence {
+  readonly id: ProducerId;
+  /** The number of the next record. */
+  next: number;
+  /** Sent with that number, and perhaps stored. */
+  doubted: readonly BusRecord[] | undefined;
+  /** The broker takes nothing more under this id. */
+  isSpent: boolean;
+}
+
+interface ProducerId {
+  readonly producerId: string;
+  readonly producerEpoch: number;
+}
+
+interface Request {
+  readonly leader: number;
+  readonly id: ProducerId;
+  readonly sends: { readonly index: number; readonly part: Part; readonly sequence: Sequence }[];
+}
+
+/** Partitions share the newest id: those that were left under an older one come over when nothing of theirs is in doubt. */
+class ProducerIds {
+  #newest: ProducerId | undefined;
+  #asking: Promise<ProducerId> | undefined;
+
+  constructor(private readonly cluster: Cluster) {}
+
+  /** Another one than `spent`. */
+  newest(spent: ProducerId | undefined): ProducerId | Promise<ProducerId> {
+    if (this.#newest !== undefined && this.#newest !== spent) return this.#newest;
+    return (this.#asking ??= this.#ask().finally(() => (this.#asking = undefined)));
+  }
+
+  async #ask(): Promise<ProducerId> {
+    return (this.#newest = await persistent(this.cluster, 'Connecting the producer', async () => {
+      const broker = await this.cluster.brokerPool.findConnectedBroker();
+      const answer = await ask<ProducerId & { readonly errorCode: number }>(broker, 'InitProducerId', {});
+      check(answer.errorCode);
+      return { producerId: answer.producerId, producerEpoch: answer.producerEpoch };
+    }));
+  }
+}
+
+// ---- requests
+
+function topicData(sends: Request['sends'], withPairs: boolean): ProduceArguments['topicData'] {
+  const topics = new Map<string, { partition: number; firstSequence: number; messages: ProduceMessage[] }[]>();
+  for (const { part, sequence } of sends) {
+    let partitions = topics.get(part.topic);
+    if (partitions === undefined) topics.set(part.topic, (partitions = []));
+    const messages = part.records.map((record) => messageOf(record, withPairs));
+    partitions.push({ partition: part.partition, firstSequence: sequence.next, messages });
+  }
+  return Array.from(topics, ([topic, partitions]) => ({ topic, partitions }));
+}
+
+function messageOf({ key, value, headers }: BusRecord, withPairs: boolean): ProduceMessage {
+  return {
+    key: bufferOf(key),
+    value: bufferOf(value),
+    headers: withPairs ? undefined : headersFromPairs(headers),
+    pairs: withPairs ? headers : undefined,
+  };
 }
 
 // kafkajs writes any other array of bytes as text.
@@ -264,3 +198,77 @@ function bufferOf(bytes: Uint8Array | null): Buffer | null {
     ? bytes
     : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
+
+const ALL_REPLICAS = -1;
+
+// ---- answers
+
+interface PartitionAnswer {
+  readonly partition: number;
+  readonly errorCode: number;
+  readonly baseOffset: string;
+}
+
+interface ProduceAnswer {
+  readonly topics: readonly { readonly topicName: string; readonly partitions: readonly PartitionAnswer[] }[];
+}
+
+function byPlace({ topics }: ProduceAnswer): Map<string, PartitionAnswer> {
+  const answers = new Map<string, PartitionAnswer>();
+  for (const { topicName, partitions } of topics)
+    for (const answer of partitions) answers.set(placeOf({ topic: topicName, partition: answer.partition }), answer);
+  return answers;
+}
+
+function outcomeOf({ topic, partition }: Part, { errorCode, baseOffset }: PartitionAnswer): Outcome {
+  if (errorCode === 0) return { status: 'stored', baseOffset };
+  const native = protocolError(errorCode);
+  const type = protocolType(native) ?? '';
+  const what = `Sending to topic "${topic}" partition ${partition}`;
+  // The topic is gone, or this broker has not heard of it: what all of them say decides.
+  if (type === 'UNKNOWN_TOPIC_OR_PARTITION')
+    return failed(new BusError('BUS_TRANSPORT_UNAVAILABLE', `${what} failed: ${native.message}.`, { cause: native }));
+  const error = busErrorOf(native, what, { topic, partition });
+  if (isRefusal(native)) return { status: 'failed', error, oneMayBeToBlame: OF_ONE_RECORD.has(type) };
+  return NOT_STORED.has(type) ? failed(error) : unknown(error);
+}
+
+function note(sequence: Sequence, { records }: Part, outcome: Outcome, errorCode = 0): void {
+  if (outcome.status === 'stored') sequence.next = (sequence.next + records.length) % SEQUENCES;
+  if (outcome.status !== 'failed') sequence.doubted = outcome.status === 'stored' ? undefined : records;
+  if (SPENT.has(errorCode)) sequence.isSpent = true;
+}
+
+const SEQUENCES = 2 ** 31;
+
+// Said before anything is written. All other errors leave a doubt: a leader that steps down while it waits for its replicas says that it
+// is none, and the next one may have the records.
+const NOT_STORED = new Set([
+  'CORRUPT_MESSAGE',
+  'NOT_ENOUGH_REPLICAS',
+  'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  'INVALID_PRODUCER_EPOCH',
+  'UNKNOWN_PRODUCER_ID',
+]);
+
+const OF_ONE_RECORD = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALID_RECORD', 'INVALID_TIMESTAMP']);
+
+// OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID
+const SPENT = new Set([45, 46, 47, 59]);
+
+const failed = (error: BusError): Outcome => ({ status: 'failed', error });
+const unknown = (error: BusError): Outcome => ({ status: 'unknown', error });
+
+function withoutLeader(leaders: Leaders, { topic, partition }: TopicPartition): BusError {
+  if (leaders.isGone(topic)) return missing(topic);
+  const text = `Partition ${partition} of topic "${topic}" has no leader now.`;
+  return new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic, partition } });
+}
+
+const unanswered = (leader: number) =>
+  new BusError('BUS_TRANSPORT_UNAVAILABLE', `Broker ${leader} did not say whether the records are stored.`);
+
+const areSame = (some: readonly BusRecord[], others: readonly BusRecord[]) =>
+  some.length === others.length && some.every((record, i) => record === others[i]);
+
+const placeOf = ({ topic, partition }: TopicPartition) => `${partition} ${topic}`;

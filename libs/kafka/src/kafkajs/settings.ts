@@ -1,7 +1,7 @@
 /** What a user says about the connection, checked, and the numbers that this library has chosen for kafkajs. */
 import type { ConnectionOptions } from 'node:tls';
 import { BusError } from '@event-bus/core';
-import type { ConsumerConfig, KafkaConfig, ProducerConfig, SASLOptions, logLevel } from 'kafkajs';
+import type { ConsumerConfig, KafkaConfig, SASLOptions, logLevel } from 'kafkajs';
 import type { FastPathOptions } from './fast-path.js';
 import type { KafkaCodec } from './compression.js';
 import { openSocket } from './socket.js';
@@ -139,16 +139,6 @@ export const MAX_BYTES_PER_FETCH = 10 * 1024 * 1024;
 const CLIENT_RETRY = { retries: 5, initialRetryTime: 100, maxRetryTime: 2_000 } as const;
 // kafkajs' own number for this level; its enum is no use to a bundler that drops types.
 const WARN = 2 as logLevel;
-
-export const PRODUCER_CONFIG: ProducerConfig = {
-  idempotent: true,
-  // Given always: an empty object hides the default.
-  retry: CLIENT_RETRY,
-  allowAutoTopicCreation: false,
-  metadataMaxAge: METADATA_MAX_AGE_MS,
-  // Never decides: every record comes with its partition.
-  createPartitioner: () => (args) => args.message.partition!,
-};
 
 export const CONSUMER_CONFIG: Omit<ConsumerConfig, 'groupId'> = {
   maxWaitTimeInMs: MAX_WAIT_MS,
