@@ -210,6 +210,22 @@ test('a registry that is silent is left after the timeout, and after twenty seco
   });
 });
 
+test.each([
+  ['does not answer', () => new Promise<string>(() => {}), /no token for it within/],
+  ['fails', () => Promise.reject(new Error('the vault is sealed')), /the function for its token failed/],
+])('a function for the token that %s is left after the timeout, as a registry is', async (_, token, message) => {
+  const { registry, requests, clock } = await setup(() => json(200, { schema: TEXT }), { auth: { token } });
+  const answer = failureOf(registry.byId(7));
+
+  for (let i = 0; i < 30; i++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(1_000);
+  }
+
+  expect(await answer).toMatchObject({ code: 'BUS_REGISTRY_UNAVAILABLE', message: expect.stringMatching(message) });
+  expect(requests).toEqual([]);
+});
+
 test('with several addresses the next one is asked, and stays the first choice', async () => {
   const down = await setup(() => json(500, {}));
   const up = await setup((_, n) => json(200, { schema: TEXT, n }));

@@ -4,7 +4,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { BusError, type Clock, type Random } from '@event-bus/core';
-import { delay } from '@event-bus/core/internal';
+import { abortable, delay } from '@event-bus/core/internal';
 import { Secret } from './secret.js';
 
 /** What a registry answered: 2xx, or a 4xx that trying again would not change. */
@@ -87,15 +87,17 @@ export function registryClient(options: RegistryClientOptions): RegistryClient {
     const cancel = clock.timer(limitMs, giveUp);
     closing.signal.addEventListener('abort', giveUp, { once: true });
     const at = address.base;
+    let isAsked = false;
     try {
-      const response = await options.fetch(at + path, { ...(await initOf(address, body)), signal: abort.signal });
+      const init = await abortable(abort.signal, initOf(address, body));
+      isAsked = true;
+      const response = await options.fetch(at + path, { ...init, signal: abort.signal });
       return await outcomeOf(response, at, clock.now());
     } catch (cause) {
       if (closing.signal.aborted) throw closedError();
-      const isLate = abort.signal.aborted;
-      return isLate
-        ? { at, what: `no answer within ${Math.round(limitMs)} ms` }
-        : { at, what: networkText(cause), cause };
+      if (abort.signal.aborted)
+        return { at, what: `no ${isAsked ? 'answer' : 'token for it'} within ${Math.round(limitMs)} ms` };
+      return { at, what: isAsked ? networkText(cause) : 'the function for its token failed', cause };
     } finally {
       cancel();
       closing.signal.removeEventListener('abort', giveUp);

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { connectionFaults, kafkaConfig, type KafkaConnectionOptions } from './settings.js';
 
 const brokers = ['kafka-1:9092'];
@@ -49,4 +49,17 @@ it('names all faults at once', () => {
 
 it('never goes below TLS 1.2 unless told to', () => {
   expect(kafkaConfig({ brokers, tls: { ca: 'x' } }, () => () => {}).ssl).toEqual({ minVersion: 'TLSv1.2', ca: 'x' });
+});
+
+it('does not wait for ever for a token', async () => {
+  vi.useFakeTimers();
+  const sasl = { mechanism: 'oauthbearer', token: () => new Promise<string>(() => {}) } as const;
+  const config = kafkaConfig({ brokers, tls: true, sasl }, () => () => {});
+  const { oauthBearerProvider } = config.sasl as { oauthBearerProvider: () => Promise<unknown> };
+  const token = oauthBearerProvider().catch((error: unknown) => error);
+
+  vi.advanceTimersByTime(10_000);
+
+  expect(await token).toMatchObject({ code: 'BUS_TRANSPORT_UNAVAILABLE' });
+  vi.useRealTimers();
 });

@@ -1,6 +1,7 @@
 /** What a user says about the connection, checked, and the numbers that this library has chosen for kafkajs. */
 import type { ConnectionOptions } from 'node:tls';
-import { BusError } from '@event-bus/core';
+import { BusError, systemClock } from '@event-bus/core';
+import { abortable } from '@event-bus/core/internal';
 import type { ConsumerConfig, KafkaConfig, SASLOptions, logLevel } from 'kafkajs';
 import type { FastPathOptions } from './fast-path.js';
 import type { KafkaCodec } from './compression.js';
@@ -108,7 +109,7 @@ export function kafkaConfig(options: KafkaConnectionOptions, log: NonNullable<Ka
     ...(options.tls ? { ssl: { minVersion: 'TLSv1.2', ...(options.tls === true ? {} : options.tls) } } : {}),
     ...(options.sasl ? { sasl: saslConfig(options.sasl) } : {}),
     connectionTimeout: 10_000,
-    authenticationTimeout: 10_000,
+    authenticationTimeout: AUTHENTICATION_TIMEOUT_MS,
     // The broker's own answer to a Produce comes after 8 s at the latest, so this one means that it does not answer at all.
     requestTimeout: REQUEST_TIMEOUT_MS,
     retry: CLIENT_RETRY,
@@ -120,11 +121,26 @@ export function kafkaConfig(options: KafkaConnectionOptions, log: NonNullable<Ka
 
 function saslConfig(sasl: KafkaSasl): NonNullable<KafkaConfig['sasl']> {
   if (sasl.mechanism === 'oauthbearer')
-    return { mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: await sasl.token() }) };
+    return { mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: await tokenOf(sasl) }) };
   // A fresh object each time: kafkajs writes into it.
   return { mechanism: sasl.mechanism, username: sasl.username, password: sasl.password } as SASLOptions;
 }
 
+/** kafkajs waits for it for ever, and everybody else for kafkajs. */
+async function tokenOf({ token }: Extract<KafkaSasl, { mechanism: 'oauthbearer' }>): Promise<string> {
+  const late = new AbortController();
+  const cancel = systemClock.timer(AUTHENTICATION_TIMEOUT_MS, () => {
+    const text = `The function of option "sasl.token" gave no token within ${AUTHENTICATION_TIMEOUT_MS / 1_000} s.`;
+    late.abort(new BusError('BUS_TRANSPORT_UNAVAILABLE', text));
+  });
+  try {
+    return await abortable(late.signal, Promise.resolve(token()));
+  } finally {
+    cancel();
+  }
+}
+
+const AUTHENTICATION_TIMEOUT_MS = 10_000;
 export const REQUEST_TIMEOUT_MS = 10_000;
 export const PRODUCE_TIMEOUT_MS = 8_000;
 export const METADATA_MAX_AGE_MS = 60_000;
