@@ -352,6 +352,7 @@ test.each([
   [{ url: [] }, /at least one address/],
   [{ url: 'localhost:8081' }, /must be an address that begins with http/],
   [{ url: 'file:///etc/passwd' }, /must be an address that begins with http/],
+  [{ url: 'https://key:50%@x' }, /has a "%" in its user or password that begins no code: write it as "%25"/],
   [
     { url: 'http://x', registration: 'never' as 'auto' },
     /"registration" must be one of auto, lookup, latest, got never/,

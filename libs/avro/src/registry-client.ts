@@ -173,9 +173,20 @@ function addressOf(text: string): Address {
       'Option "url" of the schema registry must be an address that begins with http:// or https://.',
     );
   }
-  const { username, password } = url;
-  const authorization = username === '' ? undefined : basic(decodeURIComponent(username), decodeURIComponent(password));
+  const authorization = url.username === '' ? undefined : basic(decoded(url.username), decoded(url.password));
   return { base: url.origin + url.pathname.replace(/\/+$/, ''), authorization };
+}
+
+/** Of an address, whose user and password are percent-encoded. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new BusError(
+      'BUS_CONFIG_INVALID',
+      'Option "url" of the schema registry has a "%" in its user or password that begins no code: write it as "%25".',
+    );
+  }
 }
 
 async function outcomeOf(response: Response, at: string, now: number): Promise<Answer | Trouble> {
