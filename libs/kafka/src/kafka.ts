@@ -12,18 +12,16 @@ import {
   type Codec,
   type PartitionPositions,
   type PublishOutcome,
-  type ReadOptions,
-  type SeekPosition,
-  type StoredRecord,
   type Subscription,
   type Transport,
 } from '@event-bus/core';
 import { abortable, countOf, delay, partitionOf, recordBytes } from '@event-bus/core/internal';
 import { rangesAhead } from './finished-ahead.js';
-import type { KafkaClient, KafkaProducer, KafkaRecord, Watermarks } from './kafkajs/client.js';
+import type { KafkaProducer, KafkaRecord, Watermarks } from './kafkajs/client.js';
 import { kafkajsClient, type KafkaNotice } from './kafkajs/kafkajs-client.js';
 import type { KafkaConnectionOptions } from './kafkajs/settings.js';
 import { murmur2PartitionOf } from './partition-murmur2.js';
+import { offsetsOf, readRange } from './reading.js';
 import { Entry, SendPipe } from './send-pipe.js';
 import { subscribe } from './subscription.js';
 
@@ -227,7 +225,14 @@ export function kafka(options: KafkaOptions): Transport {
       return subscription;
     },
 
-    read: (range) => read(client, range),
+    async *read(range) {
+      const reader = client.reader();
+      try {
+        yield* readRange(client.admin, reader, range);
+      } finally {
+        await reader.close();
+      }
+    },
 
     async positions({ topic, group }) {
       refuseClosed();
@@ -250,10 +255,12 @@ export function kafka(options: KafkaOptions): Transport {
 
     async seek({ topic, group, to, partition }) {
       refuseClosed();
-      const offsets = await resolve(client, topic, to);
-      const positions = offsets
-        .filter((one) => partition === undefined || one.partition === partition)
-        .map((one) => ({ topic, partition: one.partition, position: one.offset, metadata: '' }));
+      if (typeof to === 'object' && 'offset' in to && partition === undefined) {
+        const partitions = await client.admin.partitions(topic);
+        if (partitions > 1) throw ofOnePartition(topic, to.offset, partitions);
+      }
+      const offsets = await offsetsOf(client.admin, topic, to, partition);
+      const positions = offsets.map((one) => ({ topic, partition: one.partition, position: one.offset, metadata: '' }));
       await client.admin.setCommitted(group, positions);
     },
 
@@ -291,60 +298,6 @@ export function kafka(options: KafkaOptions): Transport {
   };
 }
 
-async function* read(
-  client: KafkaClient,
-  { topic, partition, from = 'start', to = 'end', signal }: ReadOptions,
-): AsyncGenerator<StoredRecord> {
-  const [starts, ends] = await Promise.all([
-    resolve(client, topic, from),
-    to === 'follow' ? undefined : resolve(client, topic, to),
-  ]);
-  const ranges = starts
-    .filter((start) => partition === undefined || start.partition === partition)
-    .map((start) => ({
-      topic,
-      partition: start.partition,
-      from: start.offset,
-      to: ends?.find((end) => end.partition === start.partition)?.offset,
-    }));
-  const reader = client.reader();
-  const ended = new AbortController();
-  const stop = AbortSignal.any([ended.signal, ...(signal === undefined ? [] : [signal])]);
-  try {
-    const readings = ranges
-      .filter((range) => range.to === undefined || Number(range.from) < Number(range.to))
-      .map(({ to: end, ...range }) =>
-        reader.read({ ...range, ...(end === undefined ? {} : { to: end }), signal: stop })[Symbol.asyncIterator](),
-      );
-    // Following reads all partitions at once; a range is read one partition after the other.
-    if (to === 'follow') yield* merged(readings);
-    else for (const reading of readings) yield* recordsOf(reading);
-  } finally {
-    ended.abort();
-    await reader.close();
-  }
-}
-
-type Reading = AsyncIterator<{ readonly records: readonly StoredRecord[] }>;
-
-async function* recordsOf(reading: Reading): AsyncGenerator<StoredRecord> {
-  for (let step = await reading.next(); !step.done; step = await reading.next()) yield* step.value.records;
-}
-
-async function* merged(readings: readonly Reading[]): AsyncGenerator<StoredRecord> {
-  const next = (reading: Reading) => reading.next().then((step) => ({ reading, step }));
-  const open = new Map(readings.map((reading) => [reading, next(reading)]));
-  while (open.size > 0) {
-    const { reading, step } = await Promise.race(open.values());
-    if (step.done) {
-      open.delete(reading);
-    } else {
-      yield* step.value.records;
-      open.set(reading, next(reading));
-    }
-  }
-}
-
 /** Nobody could say where the records belong: a topic that is missing is the caller's affair, a broker that is away is an outcome. */
 function notTried(records: readonly BusRecord[], error: BusError): readonly PublishOutcome[] {
   if (!error.retryable) throw error;
@@ -356,37 +309,9 @@ function unanswered(topic: string): BusError {
   return new BusError('BUS_TRANSPORT_UNAVAILABLE', text, { details: { topic } });
 }
 
-/** A position as an offset in every partition. */
-async function resolve(
-  client: KafkaClient,
-  topic: string,
-  to: SeekPosition,
-): Promise<readonly { readonly partition: number; readonly offset: string }[]> {
-  if (typeof to === 'object' && 'time' in to) {
-    const found = await client.admin.atTime(topic, to.time);
-    return found.map(({ partition, offset }) => ({ partition, offset: known(topic, partition, offset) }));
-  }
-  const marks = await client.admin.watermarks(topic);
-  return marks.map(({ partition, start, end }) => {
-    if (typeof to === 'object') return { partition, offset: checkedOffset(to.offset) };
-    return { partition, offset: known(topic, partition, to === 'start' ? start : end) };
-  });
-}
-
-function known(topic: string, partition: number, offset: string | undefined): string {
-  if (offset !== undefined) return offset;
-  throw new BusError(
-    'BUS_TRANSPORT_UNAVAILABLE',
-    `Partition ${partition} of topic "${topic}" has no leader now; try again later.`,
-    { details: { topic, partition } },
-  );
-}
-
-function checkedOffset(offset: string): string {
-  if (/^\d{1,16}$/.test(offset)) return offset;
-  throw new BusError('BUS_DATA_LOSS', `Offset "${offset}" is not one of Kafka: it is a number from 0.`, {
-    details: { offset },
-  });
+function ofOnePartition(topic: string, offset: string, partitions: number): BusError {
+  const text = `Offset ${offset} belongs to one partition, topic "${topic}" has ${partitions}. Say which with "partition".`;
+  return new BusError('BUS_CONFIG_INVALID', text, { details: { topic } });
 }
 
 function lagOf(

@@ -221,6 +221,16 @@ test.each<[string, Wrong, string]>([
   ],
   ['moves running groups', () => ({ seek: async () => {} }), 'seek: a running group is not moved'],
   [
+    'seeks to anywhere',
+    () => ({ seek: async () => {} }),
+    'seek: a seek to a partition that is not there, to an offset without its partition, or behind the end is refused',
+  ],
+  [
+    'reads nothing of a partition that is not there',
+    () => ({ read: async function* () {} }),
+    'read: reading a partition that is not there, or from an offset that is not in the log, is refused',
+  ],
+  [
     'jumps silently over what retention took',
     subscribing({ receiver: () => ({ lost: () => {} }) }),
     'retention: a position before the start of the log is loud, with the exact range',

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { StoredRecord } from '@event-bus/core';
+import { isBusError, type StoredRecord } from '@event-bus/core';
 import { all, numbersOf, publish, range, record, valuesOf, type Chapter } from './world.js';
 
 export const read: Chapter = {
@@ -163,6 +163,41 @@ export const read: Chapter = {
           if (++count === 7) break;
         }
         assert.equal(count, 7);
+      },
+    },
+    {
+      name: 'reading a partition that is not there, or from an offset that is not in the log, is refused',
+      async run({ open, topic: fresh }) {
+        const transport = await open();
+        const topic = await fresh(transport, { partitions: 1 });
+        const [place] = await publish(transport, topic, [record('a', 0)]);
+        const behindTheEnd = { offset: place!.offset.replace(/\d+$/, '1000') };
+
+        await assert.rejects(all(transport.read({ topic, partition: 99 })), (error) =>
+          isBusError(error, 'BUS_TOPIC_MISSING'),
+        );
+        await assert.rejects(all(transport.read({ topic, partition: 0, from: behindTheEnd })), (error) =>
+          isBusError(error, 'BUS_DATA_LOSS'),
+        );
+      },
+    },
+    {
+      name: 'reading from an offset that retention took is loud',
+      faults: ['deleteBefore'],
+      async run({ open, topic: fresh, faults }) {
+        const transport = await open();
+        const topic = await fresh(transport, { partitions: 1 });
+        const places = await publish(
+          transport,
+          topic,
+          range(10).map((n) => record('a', n)),
+        );
+        await faults.deleteBefore(topic, 0, places[5]!.offset);
+
+        await assert.rejects(all(transport.read({ topic, from: { offset: places[2]!.offset } })), (error) =>
+          isBusError(error, 'BUS_DATA_LOSS'),
+        );
+        assert.deepEqual(numbersOf(await all(transport.read({ topic })), 'a'), range(10).slice(5));
       },
     },
   ],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isBusError, type SeekPosition } from '@event-bus/core';
+import { isBusError, type BusErrorCode, type SeekPosition, type Transport } from '@event-bus/core';
 import { all, numbersOf, publish, range, record, type Chapter } from './world.js';
 
 export const seek: Chapter = {
@@ -113,6 +113,33 @@ export const seek: Chapter = {
         for (const { partition, committed, start, end } of await transport.positions({ topic, group })) {
           assert.equal(committed, partition === 2 ? end : start);
         }
+      },
+    },
+    {
+      name: 'a seek to a partition that is not there, to an offset without its partition, or behind the end is refused',
+      async run({ open, topic: fresh, name }) {
+        const transport = await open();
+        const topic = await fresh(transport, { partitions: 2 });
+        const group = name('catalog');
+        const [place] = await publish(
+          transport,
+          topic,
+          range(4).map((n) => record('a', n)),
+        );
+        const { partition, offset } = place!;
+        const behindTheEnd = { offset: offset.replace(/\d+$/, '1000') };
+        const refused = (options: Omit<Parameters<Transport['seek']>[0], 'topic' | 'group'>, code: BusErrorCode) =>
+          assert.rejects(transport.seek({ topic, group, ...options }), (error) => isBusError(error, code));
+
+        await refused({ to: 'start', partition: 99 }, 'BUS_TOPIC_MISSING');
+        await refused({ to: { offset } }, 'BUS_CONFIG_INVALID');
+        await refused({ to: behindTheEnd, partition }, 'BUS_DATA_LOSS');
+
+        const positions = await transport.positions({ topic, group });
+        assert.deepEqual(
+          positions.map(({ committed }) => committed),
+          [undefined, undefined],
+        );
       },
     },
   ],

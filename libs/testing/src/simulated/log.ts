@@ -91,7 +91,7 @@ export function memoryLog(hole: () => number, stored: (record: StoredRecord) => 
       const { records, start, next } = find(topic, partition);
       if (at === 'start' || at === 'earliest') return start;
       if (at === 'end' || at === 'latest') return next;
-      if ('offset' in at) return Number(at.offset);
+      if ('offset' in at) return within(Number(at.offset), start, next);
       const found = records.find((record) => record.timestamp >= at.time);
       return found === undefined ? next : Number(found.offset);
     },
@@ -129,6 +129,11 @@ function indexOf(records: readonly StoredRecord[], offset: number): number {
     else high = middle;
   }
   return low;
+}
+
+function within(offset: number, start: number, next: number): number {
+  if (offset >= start && offset <= next) return offset;
+  throw new BusError('BUS_DATA_LOSS', `Offset ${offset} is not in the log, which holds ${start} up to ${next}.`);
 }
 
 // Nobody may reach into the log through the bytes he handed in or got.

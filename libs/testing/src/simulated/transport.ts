@@ -104,6 +104,8 @@ export function transport(parts: TransportParts): Transport {
           throw new BusError('BUS_BUSY', `Group "${group}" is running; stop its members before seeking.`);
         }
         const wanted = partition === undefined ? range(log.partitions(topic)) : [partition];
+        if (typeof to === 'object' && 'offset' in to && wanted.length > 1)
+          throw new BusError('BUS_CONFIG_INVALID', `Offset ${to.offset} belongs to one partition; say which.`);
         for (const each of wanted) groups.seek(group, { topic, partition: each }, log.offsetAt(topic, each, to));
       });
     },
