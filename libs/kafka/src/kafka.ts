@@ -12,12 +12,11 @@ import {
   type Codec,
   type PartitionPositions,
   type PublishOutcome,
-  type Subscription,
   type Transport,
 } from '@event-bus/core';
 import { abortable, countOf, delay, partitionOf, recordBytes } from '@event-bus/core/internal';
 import { rangesAhead } from './finished-ahead.js';
-import type { KafkaProducer, KafkaRecord, Watermarks } from './kafkajs/client.js';
+import type { KafkaConsumer, KafkaProducer, KafkaReader, KafkaRecord, Watermarks } from './kafkajs/client.js';
 import { kafkajsClient, type KafkaNotice } from './kafkajs/kafkajs-client.js';
 import type { KafkaConnectionOptions } from './kafkajs/settings.js';
 import { murmur2PartitionOf } from './partition-murmur2.js';
@@ -50,7 +49,9 @@ export function kafka(options: KafkaOptions): Transport {
   const client = kafkajsClient(options, onNotice);
   const codec = refusingUnreadable(avroCodec({ registry: httpRegistry(options.registry) }));
   const partitionerOf = partitionerOption(options.partitioner);
-  const subscriptions = new Set<Subscription>();
+  const consumers = new Set<KafkaConsumer>();
+  const readers = new Set<KafkaReader>();
+  const closed = new AbortController();
   const publishing = new Set<Promise<unknown>>();
   const lookups = new Map<string, Promise<unknown>>();
   const counts = new Map<string, number>();
@@ -162,8 +163,10 @@ export function kafka(options: KafkaOptions): Transport {
   }
 
   async function close(): Promise<void> {
+    closed.abort();
     await opening?.catch(() => {});
-    await Promise.all([...subscriptions].map((subscription) => subscription.stop()));
+    await Promise.all([...consumers].map((consumer) => consumer.stop()));
+    await Promise.all([...readers].map((reader) => reader.close()));
     await Promise.allSettled(publishing);
     await pipe?.idle();
     await producer?.close();
@@ -216,22 +219,32 @@ export function kafka(options: KafkaOptions): Transport {
     async subscribe({ topics, group, from = 'earliest', revokeTimeoutMs = REVOKE_TIMEOUT_MS }, receiver) {
       refuseClosed();
       checkName('group', group);
-      const running = await subscribe(client.consumer({ topics, group, from, revokeTimeoutMs }), receiver);
-      const subscription: Subscription = {
-        ...running,
-        stop: () => running.stop().finally(() => subscriptions.delete(subscription)),
-      };
-      subscriptions.add(subscription);
-      return subscription;
+      const consumer = client.consumer({ topics, group, from, revokeTimeoutMs });
+      const stop = () => consumer.stop().finally(() => consumers.delete(consumer));
+      consumers.add(consumer);
+      try {
+        const subscription = await subscribe(consumer, receiver);
+        refuseClosed();
+        return { ...subscription, stop };
+      } catch (error) {
+        await stop();
+        throw error;
+      }
     },
 
     async *read(range) {
+      refuseClosed();
       const reader = client.reader();
+      readers.add(reader);
+      const signals = range.signal === undefined ? [closed.signal] : [closed.signal, range.signal];
       try {
-        yield* readRange(client.admin, reader, range);
+        yield* readRange(client.admin, reader, { ...range, signal: AbortSignal.any(signals) });
       } finally {
+        readers.delete(reader);
         await reader.close();
       }
+      // Or a part would pass for the whole.
+      if (range.signal?.aborted !== true) refuseClosed();
     },
 
     async positions({ topic, group }) {

@@ -19,12 +19,17 @@ import { MAX_BYTES_PER_PARTITION, MAX_WAIT_MS } from './settings.js';
 
 /** Drives kafkajs's cluster and brokers: a group would wait for a join, three seconds on a default broker, and leave traces. */
 export function kafkajsReader(cluster: Cluster, ready: () => Promise<unknown>): KafkaReader {
+  const asked = new Set<Promise<unknown>>();
   return {
     async *read(range) {
       await ready();
-      yield* read(cluster, range);
+      yield* read(cluster, range, asked);
     },
-    close: () => cluster.disconnect(),
+    async close() {
+      await cluster.disconnect();
+      // What an abort left behind may connect once more.
+      if (asked.size > 0) void Promise.allSettled(asked).then(() => cluster.disconnect());
+    },
   };
 }
 
@@ -42,14 +47,22 @@ interface FilteredBatch {
   lastOffset(): string;
 }
 
-async function* read(cluster: Cluster, { topic, partition, from, to, signal }: ReadRange): AsyncGenerator<ReadBatch> {
+async function* read(
+  cluster: Cluster,
+  { topic, partition, from, to, signal }: ReadRange,
+  asked: Set<Promise<unknown>>,
+): AsyncGenerator<ReadBatch> {
   const Batch =
     internal<new (topic: string, offset: string, answer: PartitionAnswer) => FilteredBatch>('consumer/batch');
   const until = to === undefined ? undefined : BigInt(to);
   let position = BigInt(from);
   let skipped: readonly [string, string] | undefined;
   while (!signal?.aborted && (until === undefined || position < until)) {
-    const answer = await unlessAborted(fetch(cluster, topic, partition, position), signal);
+    const fetched = fetch(cluster, topic, partition, position, signal);
+    asked.add(fetched);
+    const forget = () => asked.delete(fetched);
+    fetched.then(forget, forget);
+    const answer = await unlessAborted(fetched, signal);
     if (!answer) return;
     if (answer.errorCode === OFFSET_OUT_OF_RANGE) {
       const start = await startBehind(cluster, topic, partition, position);
@@ -76,7 +89,13 @@ async function* read(cluster: Cluster, { topic, partition, from, to, signal }: R
 }
 
 /** One answer, once a leader gives one. A broker that stays away for `PATIENCE_MS` is an error. */
-async function fetch(cluster: Cluster, topic: string, partition: number, position: bigint): Promise<PartitionAnswer> {
+async function fetch(
+  cluster: Cluster,
+  topic: string,
+  partition: number,
+  position: bigint,
+  signal: AbortSignal | undefined,
+): Promise<PartitionAnswer> {
   const what = `Reading topic "${topic}" partition ${partition}`;
   for (const since = systemClock.monotonic(); ; await delay(systemClock, MAX_WAIT_MS)) {
     try {
@@ -85,7 +104,7 @@ async function fetch(cluster: Cluster, topic: string, partition: number, positio
       throw protocolError(answer.errorCode);
     } catch (error) {
       const failure = busErrorOf(error, what, { topic, partition });
-      if (!failure.retryable || systemClock.monotonic() - since > PATIENCE_MS) throw failure;
+      if (!failure.retryable || signal?.aborted || systemClock.monotonic() - since > PATIENCE_MS) throw failure;
       await cluster.refreshMetadata().catch(() => {}); // the leader may be another one by now
     }
   }
