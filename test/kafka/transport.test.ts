@@ -57,6 +57,12 @@ describe.skipIf(!servers)('the transport on Kafka', () => {
     });
   });
 
+  it('says what switching the encoder off costs', async () => {
+    const notices: string[] = [];
+    await open({ fastPath: { encode: false }, onNotice: ({ text }) => notices.push(text) });
+    expect(notices.join()).toMatch(/Without our encoder headers lose/);
+  });
+
   it('chooses partitions as Java producers do when it is told to', async () => {
     const topic = await freshTopic(port.client, 7);
     const transport = await open({ partitioner: (asked) => (asked === topic ? 'murmur2' : 'crc32') });
