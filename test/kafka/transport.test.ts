@@ -1,6 +1,6 @@
 /** What the suite of promises does not say of the transport, on a broker: its ends, and its switches. */
 import { kafka, type KafkaCodec, type KafkaOptions } from '@event-bus/kafka';
-import type { Receiver, StoredRecord, Transport } from '@event-bus/core';
+import type { PublishOutcome, Receiver, StoredRecord, Transport } from '@event-bus/core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { addressesOf, startServers } from './broker.js';
 import { deleteBefore, eventually, freshTopic, kafkajs, openPort, record, type Port } from './port.js';
@@ -84,6 +84,19 @@ describe.skipIf(!servers)('the transport on Kafka', () => {
       partitions.get(Buffer.from(key!).toString())!.add(partition);
     expect([...partitions.values()].every(({ size }) => size === 1)).toBe(true);
     expect(new Set([...partitions.values()].flatMap((found) => [...found])).size).toBe(7);
+  });
+
+  it('refuses a function that names another partitioner, instead of taking one of them', async () => {
+    const topic = await freshTopic(port.client);
+    const transport = await open({ partitioner: () => 'murmur3' as 'murmur2' });
+    await expect(transport.publish(topic, [record('a', { key: 'k' })])).rejects.toMatchObject({
+      code: 'BUS_CONFIG_INVALID',
+      message: expect.stringMatching(/for topic "t-.*" it answered "murmur3"/),
+    });
+    const outcomes: PublishOutcome[] = [];
+    transport.publishOne!(topic, record('a', { key: 'k' }), 1_000, (outcome) => outcomes.push(outcome));
+    await eventually(() => outcomes.length === 1);
+    expect(outcomes[0]).toMatchObject({ status: 'not-stored', error: { code: 'BUS_CONFIG_INVALID' } });
   });
 
   it('reads what others compressed, with a codec that is handed in', async () => {

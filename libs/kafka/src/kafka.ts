@@ -2,7 +2,7 @@
  * The transport: Apache Kafka, on the wire of Open edX. The file reads as the table of contents of this library: how records are
  * published, subscribed to, read and counted there. Everything that knows kafkajs is in `kafkajs/`.
  */
-import { avroCodec, httpRegistry, type HttpRegistryOptions } from '@event-bus/avro';
+import { avroCodec, httpRegistry, type HttpRegistryOptions, type SchemaStore } from '@event-bus/avro';
 import {
   BusError,
   isBusError,
@@ -18,7 +18,7 @@ import { abortable, countOf, delay, partitionOf, recordBytes } from '@event-bus/
 import { rangesAhead } from './finished-ahead.js';
 import type { KafkaConsumer, KafkaProducer, KafkaReader, KafkaRecord, Watermarks } from './kafkajs/client.js';
 import { kafkajsClient, type KafkaNotice } from './kafkajs/kafkajs-client.js';
-import type { KafkaConnectionOptions } from './kafkajs/settings.js';
+import { connectionFaults, type KafkaConnectionOptions } from './kafkajs/settings.js';
 import { murmur2PartitionOf } from './partition-murmur2.js';
 import { offsetsOf, readRange } from './reading.js';
 import { Entry, SendPipe } from './send-pipe.js';
@@ -45,10 +45,10 @@ export type Partitioner = 'crc32' | 'murmur2';
 /** Kafka as a transport. Opens nothing. Throws `BUS_CONFIG_INVALID` with all that is wrong with the options. */
 export function kafka(options: KafkaOptions): Transport {
   const { createTopics = {}, maxRecordBytes = 1_000_000, onNotice = warn } = options;
-  checkOptions(options);
+  const registry = checked(options);
   const client = kafkajsClient(options, onNotice);
-  const codec = refusingUnreadable(avroCodec({ registry: httpRegistry(options.registry) }));
-  const partitionerOf = partitionerOption(options.partitioner);
+  const codec = refusingUnreadable(avroCodec({ registry }));
+  const partitioners = new Map<string, Partitioner>();
   const consumers = new Set<KafkaConsumer>();
   const readers = new Set<KafkaReader>();
   const closed = new AbortController();
@@ -136,19 +136,16 @@ export function kafka(options: KafkaOptions): Transport {
     noteCount(topic, partitions);
     const turn = keyless++;
     const { pipe } = opened();
+    const partitioner = partitioners.get(topic) ?? partitionerOf(options.partitioner, topic);
+    partitioners.set(topic, partitioner);
     return Promise.all(
       records.map((record) => {
-        const partition = partitionFor(topic, partitions, record.key, turn);
+        const partition = partitionFor(partitioner, partitions, record.key, turn);
         return new Promise<PublishOutcome>((settle) =>
           pipe.add(topic, partition, new Entry(record, sizeOf(record), deadline, settle)),
         );
       }),
     );
-  }
-
-  function partitionFor(topic: string, partitions: number, key: Uint8Array | null, turn: number): number {
-    if (key === null) return turn % partitions;
-    return partitionerOf(topic) === 'crc32' ? partitionOf(key, partitions) : murmur2PartitionOf(key, partitions);
   }
 
   function noteCount(topic: string, partitions: number): void {
@@ -203,9 +200,10 @@ export function kafka(options: KafkaOptions): Transport {
       const bytes = sizeOf(record);
       const isReady = closing === undefined && pipe !== undefined && !lookups.has(topic);
       const partitions = isReady ? producer!.knownPartitions(topic) : undefined;
-      if (partitions !== undefined && bytes <= maxRecordBytes) {
+      const partitioner = partitioners.get(topic);
+      if (partitions !== undefined && partitioner !== undefined && bytes <= maxRecordBytes) {
         noteCount(topic, partitions);
-        const partition = partitionFor(topic, partitions, record.key, keyless++);
+        const partition = partitionFor(partitioner, partitions, record.key, keyless++);
         const deadline = performance.now() + deadlineMs;
         pipe!.add(topic, partition, new Entry(record, bytes, deadline, settle));
         return;
@@ -311,6 +309,11 @@ export function kafka(options: KafkaOptions): Transport {
   };
 }
 
+function partitionFor(partitioner: Partitioner, partitions: number, key: Uint8Array | null, turn: number): number {
+  if (key === null) return turn % partitions;
+  return partitioner === 'crc32' ? partitionOf(key, partitions) : murmur2PartitionOf(key, partitions);
+}
+
 /** Nobody could say where the records belong: a topic that is missing is the caller's affair, a broker that is away is an outcome. */
 function notTried(records: readonly BusRecord[], error: BusError): readonly PublishOutcome[] {
   if (!error.retryable) throw error;
@@ -372,28 +375,33 @@ function checkName(kind: 'topic' | 'group', name: string): void {
   );
 }
 
-function partitionerOption(option: KafkaOptions['partitioner'] = 'crc32'): (topic: string) => Partitioner {
-  return typeof option === 'function' ? option : () => option;
+/** Throws for a function that answers something else: another partition than was meant is lost order. */
+function partitionerOf(option: KafkaOptions['partitioner'] = 'crc32', topic: string): Partitioner {
+  const chosen = typeof option === 'function' ? option(topic) : option;
+  if (PARTITIONERS.includes(chosen)) return chosen;
+  const text = `Option "partitioner" must be "crc32" or "murmur2", or a function that answers one of them; for topic "${topic}" it answered ${JSON.stringify(chosen)}.`;
+  throw new BusError('BUS_CONFIG_INVALID', text, { details: { topic } });
 }
 
-function checkOptions({ partitioner, maxRecordBytes }: KafkaOptions): void {
-  if (
-    partitioner !== undefined &&
-    typeof partitioner !== 'function' &&
-    partitioner !== 'crc32' &&
-    partitioner !== 'murmur2'
-  ) {
-    throw new BusError(
-      'BUS_CONFIG_INVALID',
-      `Option "partitioner" must be "crc32", "murmur2" or a function, got ${JSON.stringify(partitioner)}.`,
-    );
+const PARTITIONERS: readonly unknown[] = ['crc32', 'murmur2'];
+
+/** The registry, once nothing is wrong with any option. */
+function checked(options: KafkaOptions): SchemaStore {
+  const { partitioner, maxRecordBytes, registry } = options;
+  const faults = connectionFaults(options);
+  if (partitioner !== undefined && typeof partitioner !== 'function' && !PARTITIONERS.includes(partitioner))
+    faults.push(`Option "partitioner" must be "crc32", "murmur2" or a function, got ${JSON.stringify(partitioner)}.`);
+  if (maxRecordBytes !== undefined && !(Number.isSafeInteger(maxRecordBytes) && maxRecordBytes > 0))
+    faults.push(`Option "maxRecordBytes" must be a positive integer, got ${String(maxRecordBytes)}.`);
+  let store: SchemaStore | undefined;
+  try {
+    if (registry?.url === undefined) faults.push('Option "registry" must name the schema registry: { url }.');
+    else store = httpRegistry(registry);
+  } catch (error) {
+    faults.push((error as Error).message);
   }
-  if (maxRecordBytes !== undefined && !(Number.isSafeInteger(maxRecordBytes) && maxRecordBytes > 0)) {
-    throw new BusError(
-      'BUS_CONFIG_INVALID',
-      `Option "maxRecordBytes" must be a positive integer, got ${String(maxRecordBytes)}.`,
-    );
-  }
+  if (store !== undefined && faults.length === 0) return store;
+  throw new BusError('BUS_CONFIG_INVALID', faults.join('\n'), { details: { faults } });
 }
 
 function warn({ text, details }: KafkaNotice): void {

@@ -38,7 +38,10 @@ export type KafkaSasl =
   | { readonly mechanism: 'oauthbearer'; readonly token: () => Promise<string> };
 
 /** Every fault at once, each with its option, what was expected and the value; empty when all is well. Never shows a secret. */
-export function connectionFaults(options: KafkaConnectionOptions, production: boolean): string[] {
+export function connectionFaults(
+  options: KafkaConnectionOptions,
+  production = process.env['NODE_ENV'] === 'production',
+): string[] {
   return [
     ...brokerFaults(options.brokers),
     ...saslFaults(options),
@@ -101,7 +104,7 @@ function numberFaults({ maxDecompressedBytes }: KafkaConnectionOptions): string[
 
 /** The settings of one `Kafka` object. Throws `BUS_CONFIG_INVALID` with all faults. */
 export function kafkaConfig(options: KafkaConnectionOptions, log: NonNullable<KafkaConfig['logCreator']>): KafkaConfig {
-  const faults = connectionFaults(options, process.env['NODE_ENV'] === 'production');
+  const faults = connectionFaults(options);
   if (faults.length > 0) throw new BusError('BUS_CONFIG_INVALID', faults.join('\n'), { details: { faults } });
   return {
     brokers: [...options.brokers],
