@@ -5,6 +5,7 @@ import { inspect } from 'node:util';
 import type { BusError, Clock } from '@event-bus/core';
 import { afterEach, expect, test, vi } from 'vitest';
 import { httpRegistry, type HttpRegistryOptions } from './http-registry.js';
+import { Secret } from './secret.js';
 
 const TEXT = '{"type": "string"}';
 const closers: (() => unknown)[] = [];
@@ -214,7 +215,9 @@ test.each([
   ['does not answer', () => new Promise<string>(() => {}), /no token for it within/],
   ['fails', () => Promise.reject(new Error('the vault is sealed')), /the function for its token failed/],
 ])('a function for the token that %s is left after the timeout, as a registry is', async (_, token, message) => {
-  const { registry, requests, clock } = await setup(() => json(200, { schema: TEXT }), { auth: { token } });
+  const { registry, requests, clock } = await setup(() => json(200, { schema: TEXT }), {
+    auth: { token },
+  });
   const answer = failureOf(registry.byId(7));
 
   for (let i = 0; i < 30; i++) {
@@ -239,6 +242,7 @@ test('with several addresses the next one is asked, and stays the first choice',
 
 test.each([
   ['from the options', { auth: { username: 'key', password: 's3cret' } }, 'Basic a2V5OnMzY3JldA=='],
+  ['in a wrapping', { auth: { username: 'key', password: new Secret('s3cret') } }, 'Basic a2V5OnMzY3JldA=='],
   ['from the address', { user: 'key:s3cret@' }, 'Basic a2V5OnMzY3JldA=='],
   ['as a token', { auth: { token: 's3cret' } }, 'Bearer s3cret'],
   ['as a token that is fetched', { auth: { token: async () => 's3cret' } }, 'Bearer s3cret'],
@@ -357,6 +361,7 @@ test.each([
     { url: 'http://x', registration: 'never' as 'auto' },
     /"registration" must be one of auto, lookup, latest, got never/,
   ],
+  [{ url: 'https://x', auth: { username: 'key' } as never }, /"auth.password" of the schema registry must be a text/],
   [{ url: 'http://x', timeoutMs: 0 }, /"timeoutMs" of the schema registry must be more than 0, got 0/],
 ])('wrong options are refused with what they must be: %o', (options, message) => {
   expect(() => httpRegistry(options)).toThrow(message);

@@ -10,15 +10,15 @@ import { unreadable } from './reasons.js';
 import { inlined } from './references.js';
 import { basic, closedError, registryClient, unavailable, type Answer } from './registry-client.js';
 import type { SchemaStore } from './registry.js';
-import { Secret } from './secret.js';
+import { Secret, revealed, type SecretText } from './secret.js';
 
 export interface HttpRegistryOptions {
   /** One address or several of the same registry. User and password in it are taken out and never shown. */
   readonly url: string | readonly string[];
   /** User and password (a key and its secret), or a token; a function is asked for the token before every request. */
   readonly auth?:
-    | { readonly username: string; readonly password: string }
-    | { readonly token: string | (() => string | Promise<string>) };
+    | { readonly username: string; readonly password: SecretText }
+    | { readonly token: SecretText | (() => string | Promise<string>) };
   /**
    * How an event type gets its id at start. `auto`: the schema is registered (Open edX's habit, and the default); `lookup`: exactly this
    * schema must be there, the choice for production; `latest`: the newest version is used, if it can carry the event.
@@ -226,11 +226,17 @@ function authorizationOf(auth: HttpRegistryOptions['auth']): (() => Promise<Secr
   if ('token' in auth) {
     const { token } = auth;
     if (typeof token === 'function') return async () => new Secret(`Bearer ${await token()}`);
-    const fixed = new Secret(`Bearer ${token}`);
+    const fixed = new Secret(`Bearer ${textOfSecret('token', token)}`);
     return async () => fixed;
   }
-  const fixed = basic(auth.username, auth.password);
+  const fixed = basic(textOfSecret('username', auth.username), textOfSecret('password', auth.password));
   return async () => fixed;
+}
+
+function textOfSecret(name: string, secret: SecretText): string {
+  const text = revealed(secret);
+  if (text !== undefined) return text;
+  throw new BusError('BUS_CONFIG_INVALID', `Option "auth.${name}" of the schema registry must be a text.`);
 }
 
 const weightOf = (known: Known) => 100 + ('text' in known ? known.text.length : 0);

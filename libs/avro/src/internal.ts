@@ -1,4 +1,4 @@
 /** Shared with the sister libraries, not promised to anyone else. */
 export { memoryStore } from './registry.js';
 export { schemaText } from './schema-text.js';
-export { Secret } from './secret.js';
+export { revealed } from './secret.js';

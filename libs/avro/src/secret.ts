@@ -26,3 +26,12 @@ export class Secret {
 }
 
 const HIDDEN = '[secret]';
+
+/** A text that is a secret, plain or wrapped. */
+export type SecretText = string | Secret;
+
+/** The text itself. `undefined` for what is neither: options come from people. */
+export function revealed(text: SecretText): string | undefined {
+  const found: unknown = typeof text === 'string' ? text : (text as Secret | undefined)?.reveal?.();
+  return typeof found === 'string' ? found : undefined;
+}

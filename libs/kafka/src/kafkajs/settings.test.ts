@@ -1,3 +1,4 @@
+import { Secret } from '@event-bus/avro';
 import { expect, it, vi } from 'vitest';
 import { connectionFaults, kafkaConfig, type KafkaConnectionOptions } from './settings.js';
 
@@ -22,6 +23,12 @@ it('refuses SASL without TLS unless that is allowed by name', () => {
   expect(faults({ sasl }).join()).not.toContain('top-secret');
   expect(faults({ sasl, tls: true })).toEqual([]);
   expect(faults({ sasl, allowSaslWithoutTls: true })).toEqual([]);
+});
+
+it('takes a password in a wrapping, and hands it to nobody but kafkajs', () => {
+  const sasl = { mechanism: 'plain', username: 'u', password: new Secret('top-secret') } as const;
+  expect(faults({ sasl, tls: true })).toEqual([]);
+  expect(kafkaConfig({ brokers, tls: true, sasl }, () => () => {}).sasl).toEqual({ ...sasl, password: 'top-secret' });
 });
 
 it('refuses credentials that are missing, and mechanisms it does not know', () => {

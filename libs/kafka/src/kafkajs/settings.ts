@@ -1,5 +1,7 @@
 /** What a user says about the connection, checked, and the numbers that this library has chosen for kafkajs. */
 import type { ConnectionOptions } from 'node:tls';
+import type { SecretText } from '@event-bus/avro';
+import { revealed } from '@event-bus/avro/internal';
 import { BusError, systemClock } from '@event-bus/core';
 import { abortable } from '@event-bus/core/internal';
 import type { ConsumerConfig, KafkaConfig, SASLOptions, logLevel } from 'kafkajs';
@@ -32,7 +34,7 @@ export type KafkaSasl =
   | {
       readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
       readonly username: string;
-      readonly password: string;
+      readonly password: SecretText;
     }
   /** `token` is called for each connection and again before the token that the broker saw expires. */
   | { readonly mechanism: 'oauthbearer'; readonly token: () => Promise<string> };
@@ -74,8 +76,7 @@ function saslFaults({ sasl, tls, allowSaslWithoutTls }: KafkaConnectionOptions):
       faults.push('Option "sasl.token" must be a function that resolves to a token.');
   } else {
     for (const name of ['username', 'password'] as const) {
-      if (typeof sasl[name] !== 'string' || sasl[name] === '')
-        faults.push(`Option "sasl.${name}" must be a text that is not empty.`);
+      if (!revealed(sasl[name])) faults.push(`Option "sasl.${name}" must be a text that is not empty.`);
     }
   }
   if (!tls && !allowSaslWithoutTls) {
@@ -126,7 +127,7 @@ function saslConfig(sasl: KafkaSasl): NonNullable<KafkaConfig['sasl']> {
   if (sasl.mechanism === 'oauthbearer')
     return { mechanism: 'oauthbearer', oauthBearerProvider: async () => ({ value: await tokenOf(sasl) }) };
   // A fresh object each time: kafkajs writes into it.
-  return { mechanism: sasl.mechanism, username: sasl.username, password: sasl.password } as SASLOptions;
+  return { mechanism: sasl.mechanism, username: sasl.username, password: revealed(sasl.password) } as SASLOptions;
 }
 
 /** kafkajs waits for it for ever, and everybody else for kafkajs. */
