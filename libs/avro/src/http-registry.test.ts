@@ -217,6 +217,7 @@ test.each([
 ])('a function for the token that %s is left after the timeout, as a registry is', async (_, token, message) => {
   const { registry, requests, clock } = await setup(() => json(200, { schema: TEXT }), {
     auth: { token },
+    allowAuthWithoutTls: true,
   });
   const answer = failureOf(registry.byId(7));
 
@@ -252,6 +253,7 @@ test.each([
     const { url, requests } = await setup(() => json(401, { message: 'no' }));
     const registry = httpRegistry({
       ...options,
+      allowAuthWithoutTls: true,
       url: [url.replace('http://', `http://${user}`), `http://${user}127.0.0.1:1`],
     });
 
@@ -361,6 +363,8 @@ test.each([
     { url: 'http://x', registration: 'never' as 'auto' },
     /"registration" must be one of auto, lookup, latest, got never/,
   ],
+  [{ url: 'http://key:s3cret@x' }, /over http:\/\/ would be shown to the network/],
+  [{ url: ['https://x', 'http://y'], auth: { token: 's3cret' } }, /over http:\/\/ would be shown to the network/],
   [{ url: 'https://x', auth: { username: 'key' } as never }, /"auth.password" of the schema registry must be a text/],
   [{ url: 'http://x', timeoutMs: 0 }, /"timeoutMs" of the schema registry must be more than 0, got 0/],
 ])('wrong options are refused with what they must be: %o', (options, message) => {

@@ -19,6 +19,8 @@ export interface HttpRegistryOptions {
   readonly auth?:
     | { readonly username: string; readonly password: SecretText }
     | { readonly token: SecretText | (() => string | Promise<string>) };
+  /** For a registry on the same machine or behind a tunnel: without TLS, credentials would be shown to the network. Default false. */
+  readonly allowAuthWithoutTls?: boolean;
   /**
    * How an event type gets its id at start. `auto`: the schema is registered (Open edX's habit, and the default); `lookup`: exactly this
    * schema must be there, the choice for production; `latest`: the newest version is used, if it can carry the event.
@@ -39,6 +41,7 @@ export function httpRegistry(
   const { registration = 'auto', timeoutMs = 5_000 } = options;
   const urls = typeof options.url === 'string' ? [options.url] : options.url;
   checkOptions(urls, registration, timeoutMs);
+  if (options.allowAuthWithoutTls !== true) refuseOpenAuth(urls, options.auth);
   const authorization = authorizationOf(options.auth);
   const client = registryClient({ urls, authorization, timeoutMs, fetch: options.fetch ?? fetch, clock, random });
 
@@ -217,6 +220,18 @@ function checkOptions(urls: readonly string[], registration: string, timeoutMs: 
   if (!MODES.includes(registration))
     throw wrong(`Option "registration" must be one of ${MODES.join(', ')}, got ${registration}.`);
   if (!(timeoutMs > 0)) throw wrong(`Option "timeoutMs" of the schema registry must be more than 0, got ${timeoutMs}.`);
+}
+
+function refuseOpenAuth(urls: readonly string[], auth: HttpRegistryOptions['auth']): void {
+  const isOpen = (text: string) => {
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    return url?.protocol === 'http:' && (auth !== undefined || url.username !== '');
+  };
+  if (!urls.some(isOpen)) return;
+  throw new BusError(
+    'BUS_CONFIG_INVALID',
+    'Credentials for a schema registry over http:// would be shown to the network: use https://, or allow it by name with "allowAuthWithoutTls: true".',
+  );
 }
 
 const MODES = ['auto', 'lookup', 'latest'];
