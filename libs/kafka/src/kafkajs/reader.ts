@@ -38,6 +38,8 @@ interface PartitionAnswer {
   readonly highWatermark: string;
   readonly partition: number;
   readonly messages: readonly Message[];
+  /** The broker holds back what there is. */
+  readonly isThrottled: boolean;
 }
 
 /** kafkajs's own: leaves out transaction marks, aborted transactions, and what lies before the offset that was asked for. */
@@ -57,6 +59,7 @@ async function* read(
   const until = to === undefined ? undefined : BigInt(to);
   let position = BigInt(from);
   let skipped: readonly [string, string] | undefined;
+  let emptyAnswers = 0;
   while (!signal?.aborted && (until === undefined || position < until)) {
     const fetched = fetch(cluster, topic, partition, position, signal);
     asked.add(fetched);
@@ -73,10 +76,12 @@ async function* read(
     const batch = new Batch(topic, position.toString(), answer);
     const end = BigInt(answer.highWatermark);
     if (batch.rawMessages.length === 0) {
-      // A bounded reading ends where the log does; the last records before it may be gone by compaction.
-      if (until !== undefined && position >= end) return;
+      // A bounded reading ends where the log does, or where nothing comes any more: compaction may have taken the last records before it.
+      if (!answer.isThrottled) emptyAnswers++;
+      if (until !== undefined && (position >= end || emptyAnswers === MAX_EMPTY_ANSWERS)) break;
       continue;
     }
+    emptyAnswers = 0;
     position = BigInt(batch.lastOffset()) + 1n;
     const records = batch.messages
       .filter(({ offset }) => until === undefined || BigInt(offset) < until)
@@ -87,6 +92,9 @@ async function* read(
   }
   if (skipped) yield { topic, partition, records: [], next: position.toString(), end: position.toString(), skipped };
 }
+
+// Of `MAX_WAIT_MS` each: a broker answers at once when there is something.
+const MAX_EMPTY_ANSWERS = 4;
 
 /** One answer, once a leader gives one. A broker that stays away for `PATIENCE_MS` is an error. */
 async function fetch(
@@ -129,7 +137,11 @@ async function fetchOnce(
       `Topic "${topic}" has no partition ${partition}: it has ${partitionMetadata.length}.`,
     );
   const broker = await cluster.findBroker({ nodeId: leader });
-  const { responses } = await ask<{ responses: { partitions: PartitionAnswer[] }[] }>(broker, 'Fetch', {
+  const {
+    responses,
+    throttleTime = 0,
+    clientSideThrottleTime = 0,
+  } = await ask<FetchAnswer>(broker, 'Fetch', {
     isolationLevel: READ_COMMITTED,
     maxWaitTime: MAX_WAIT_MS,
     minBytes: 1,
@@ -139,7 +151,13 @@ async function fetchOnce(
     ],
     rackId: '',
   });
-  return responses[0]!.partitions[0]!;
+  return { ...responses[0]!.partitions[0]!, isThrottled: throttleTime + clientSideThrottleTime > 0 };
+}
+
+interface FetchAnswer {
+  readonly responses: readonly { readonly partitions: readonly Omit<PartitionAnswer, 'isThrottled'>[] }[];
+  readonly throttleTime?: number;
+  readonly clientSideThrottleTime?: number;
 }
 
 const READ_COMMITTED = 1;
