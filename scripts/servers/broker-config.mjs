@@ -14,6 +14,7 @@ import { join } from 'node:path';
  * @property {string} saslPlaintext addresses
  * @property {string} saslSsl addresses
  * @property {string} authority PEM file of the authority that signed the brokers' certificate
+ * @property {string} client PEM file with the key and the certificate of a client
  * @property {string} username
  * @property {string} password
  */
@@ -114,12 +115,12 @@ const PROTOCOLS = ['PLAINTEXT', 'SSL', 'SASL_PLAINTEXT', 'SASL_SSL'];
 
 /**
  * @param {readonly Node[]} nodes
- * @param {{ authority: string }} secrets
+ * @param {{ authority: string, client: string }} secrets
  * @returns {Security}
  */
-export function securityOf(nodes, { authority }) {
+export function securityOf(nodes, { authority, client }) {
   const addresses = (/** @type {'ssl' | 'saslPlaintext' | 'saslSsl'} */ door) =>
     nodes.map((node) => `${node.host}:${node[door]}`).join(',');
   const doors = { ssl: addresses('ssl'), saslPlaintext: addresses('saslPlaintext'), saslSsl: addresses('saslSsl') };
-  return { ...doors, authority, ...USER };
+  return { ...doors, authority, client, ...USER };
 }

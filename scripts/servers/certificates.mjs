@@ -5,16 +5,25 @@ import { once } from './cache.mjs';
 import { MissingError } from './missing.mjs';
 
 /**
- * A certificate of localhost and 127.0.0.1 by an authority of our own, made once. For tests: the keys lie open.
+ * @typedef {object} Certificates PEM files.
+ * @property {string} authority its certificate
+ * @property {string} server key and certificate in one
+ * @property {string} client the same
+ */
+
+/**
+ * Certificates of localhost and 127.0.0.1, and of a client, by an authority of our own, made once. For tests: the keys lie open.
  *
  * @param {(line: string) => void} log
- * @returns {Promise<{ authority: string, server: string }>} PEM files: the authority's certificate; the server's key and
- *   certificate in one
+ * @returns {Promise<Certificates>}
  * @throws {MissingError}
  */
 export async function certificates(log) {
-  const folder = await once('certificates', log, async (draft) => make(draft));
-  return { authority: join(folder, 'ca.pem'), server: join(folder, 'server.pem') };
+  const folder = await once('certificates-of-both-sides', log, async (draft) => make(draft));
+  const [authority = '', server = '', client = ''] = ['ca', 'server', 'client'].map((name) =>
+    join(folder, `${name}.pem`),
+  );
+  return { authority, server, client };
 }
 
 const DAYS = '3650';
@@ -27,10 +36,15 @@ function make(folder) {
   }
   const openssl = (/** @type {string[]} */ ...args) => execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' });
   openssl('req', '-x509', ...KEY, '-days', DAYS, '-subj', '/CN=event-bus tests', '-keyout', 'ca.key', '-out', 'ca.pem');
-  openssl('req', ...KEY, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr');
   writeFileSync(join(folder, 'names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n');
-  const sign = ['-req', '-in', 'server.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial'];
-  openssl('x509', ...sign, '-days', DAYS, '-extfile', 'names', '-out', 'server.crt');
-  const [key, certificate] = ['server.key', 'server.crt'].map((file) => readFileSync(join(folder, file), 'utf8'));
-  writeFileSync(join(folder, 'server.pem'), `${key}${certificate}`);
+  for (const [file, name, ...more] of [
+    ['server', 'localhost', '-extfile', 'names'],
+    ['client', 'app'],
+  ]) {
+    openssl('req', ...KEY, '-subj', `/CN=${name}`, '-keyout', `${file}.key`, '-out', `${file}.csr`);
+    const sign = ['-req', '-in', `${file}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial'];
+    openssl('x509', ...sign, '-days', DAYS, ...more, '-out', `${file}.crt`);
+    const parts = ['key', 'crt'].map((kind) => readFileSync(join(folder, `${file}.${kind}`), 'utf8'));
+    writeFileSync(join(folder, `${file}.pem`), parts.join(''));
+  }
 }

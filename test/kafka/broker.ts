@@ -20,6 +20,8 @@ export interface KafkaServers extends ServerGroup {
     readonly saslSsl: string;
     /** PEM file of the authority that signed the brokers' certificate. */
     readonly authority: string;
+    /** PEM file with the key and the certificate of a client. */
+    readonly client: string;
     readonly username: string;
     readonly password: string;
   };

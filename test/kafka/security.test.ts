@@ -1,33 +1,38 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, describe, expect, it } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { KafkaConnectionOptions } from '../../libs/kafka/src/kafkajs/settings.js';
-import { startServers } from './broker.js';
+import { startServers, type KafkaServers } from './broker.js';
 import { Member, eventually, freshTopic, numbered, openPort, store } from './port.js';
 
 const servers = await startServers({ own: true, security: true });
 
-const NONE = { ssl: '', saslPlaintext: '', saslSsl: '', authority: '', username: '', password: '' };
+const NONE = { ssl: '', saslPlaintext: '', saslSsl: '', authority: '', client: '', username: '', password: '' };
+
+/** Makes a topic, stores in it and handles it. */
+async function works(brokers: string, options: Partial<KafkaConnectionOptions>): Promise<void> {
+  const { client } = openPort(brokers.split(','), options);
+  const topic = await freshTopic(client);
+  await store(client, [numbered(topic, 0, 0, 3)]);
+  const member = new Member(client, { topic });
+  await member.run();
+  await eventually(() => member.begun.length === 3);
+  await member.stop();
+  await client.close();
+}
+
+/** A token that nobody signed. */
+function unsigned(username: string, seconds: number): string {
+  const now = Math.floor(Date.now() / 1_000);
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'none' })}.${part({ sub: username, iat: now, exp: now + seconds })}.`;
+}
 
 describe.skipIf(!servers)('a connection to Kafka', () => {
   const security = servers?.security ?? NONE;
   const { username, password } = security;
   const tls = { ca: servers ? readFileSync(security.authority) : '' };
-  const unsigned = (claims: object) => {
-    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-    return `${part({ alg: 'none' })}.${part(claims)}.`;
-  };
   afterAll(() => servers!.stop());
-
-  async function works(brokers: string, options: Partial<KafkaConnectionOptions>): Promise<void> {
-    const { client } = openPort(brokers.split(','), options);
-    const topic = await freshTopic(client);
-    await store(client, [numbered(topic, 0, 0, 3)]);
-    const member = new Member(client, { topic });
-    await member.run();
-    await eventually(() => member.begun.length === 3);
-    await member.stop();
-    await client.close();
-  }
 
   it('works with TLS', () => works(security.ssl, { tls }));
 
@@ -44,8 +49,7 @@ describe.skipIf(!servers)('a connection to Kafka', () => {
     let tokens = 0;
     const token = async () => {
       tokens++;
-      const now = Math.floor(Date.now() / 1_000);
-      return unsigned({ sub: username, iat: now, exp: now + 3_600 });
+      return unsigned(username, 3_600);
     };
     await works(security.saslSsl, { tls, sasl: { mechanism: 'oauthbearer', token } });
     expect(tokens).toBeGreaterThan(1);
@@ -66,3 +70,60 @@ describe.skipIf(!servers)('a connection to Kafka', () => {
     await client.close();
   });
 });
+
+// After the others have gone.
+describe.skipIf(!servers)('a connection to Kafka that asks for more', () => {
+  let strict: KafkaServers;
+  let security = NONE;
+  beforeAll(async () => {
+    const extraConfig = ['listener.name.ssl.ssl.client.auth=required', `connections.max.reauth.ms=${SESSION_MS}`];
+    strict = (await startServers({ own: true, security: true, extraConfig }))!;
+    security = strict.security!;
+  });
+  afterAll(() => strict?.stop());
+
+  it('works with a certificate of the client, and is refused without one', async () => {
+    const ca = readFileSync(security.authority);
+    const pair = readFileSync(security.client);
+    await works(security.ssl, { tls: { ca, cert: pair, key: pair } });
+
+    const { client } = openPort(security.ssl.split(','), { tls: { ca } });
+    await expect(client.admin.open()).rejects.toMatchObject({ code: 'BUS_TRANSPORT_REFUSED' });
+    await client.close();
+  });
+
+  it('goes on over the end of its tokens', async () => {
+    const { username, saslSsl } = security;
+    let tokens = 0;
+    const token = async () => {
+      tokens++;
+      return unsigned(username, SESSION_MS / 1_000);
+    };
+    const tls = { ca: readFileSync(security.authority) };
+    const { client } = openPort(saslSsl.split(','), { tls, sasl: { mechanism: 'oauthbearer', token } });
+    const topic = await freshTopic(client);
+    const member = new Member(client, { topic });
+    await member.run();
+    const producer = client.producer();
+    await producer.partitions(topic);
+    const connected = tokens;
+
+    const until = Date.now() + 1.5 * SESSION_MS;
+    let sent = 0;
+    for (; Date.now() < until; sent++) {
+      expect(await producer.append([numbered(topic, 0, sent, 1)])).toMatchObject([{ status: 'stored' }]);
+      await sleep(100);
+    }
+
+    await eventually(() => member.begun.length === sent);
+    expect(tokens).toBeGreaterThan(connected);
+    expect(member.troubles.filter(Boolean)).toEqual([]);
+    expect(member.generation).toBe(1);
+    await member.stop();
+    await producer.close();
+    await client.close();
+  });
+});
+
+// How long a connection may live on one authentication. kafkajs begins anew ten seconds before the end.
+const SESSION_MS = 14_000;
