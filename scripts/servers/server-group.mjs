@@ -132,13 +132,15 @@ function server(spec, logFile, guard) {
       child.once('error', (error) => resolve(`could not be run: ${error.message}`));
       child.once('exit', (code, signal) => resolve(`ended with ${signal ?? `code ${code}`}`));
     });
-    if (pid === undefined) return { pid: 0, ended };
+    current = undefined;
+    if (pid === undefined) return ended;
+    current = { pid, ended };
     guard.watch(pid, spec.endSignal);
     void ended.then(() => {
       guard.drop(pid);
       if (current?.pid === pid) current = undefined;
     });
-    return { pid, ended };
+    return ended;
   }
 
   return {
@@ -146,7 +148,7 @@ function server(spec, logFile, guard) {
 
     async start() {
       const before = sizeOf(logFile);
-      const { ended } = (current = run());
+      const ended = run();
       let end = '';
       void ended.then((how) => (end = how));
       for (const deadline = Date.now() + START_TIMEOUT_MS; ;) {

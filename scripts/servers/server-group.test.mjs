@@ -109,6 +109,21 @@ test('a server that does not start says why and where its log is', async () => {
   });
 });
 
+test('a server that could not be run again is not there, and nobody else is ended in its place', async ({
+  onTestFinished,
+}) => {
+  const [port = 0] = await freePorts(1);
+  const spec = accepting('lost', port);
+  const group = await startServerGroup({ name: 'test', temporary: undefined, log: () => {}, servers: [spec] });
+  onTestFinished(() => group.stop());
+  spec.command = '/no/such/command';
+
+  await assert.rejects(group.restart(), /could not be run/);
+
+  assert.equal(group.pid(), undefined); // and not 0, which is the process group of this test
+  await group.kill();
+});
+
 test('when somebody else was quicker to take a port, the start is tried again', async () => {
   const { ports, group: other } = await setup();
   const tried = [ports[0] ?? 0, ...(await freePorts(1))];
