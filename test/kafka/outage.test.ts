@@ -157,11 +157,13 @@ describe.skipIf(!servers)('the Kafka client, while brokers fail', () => {
       );
 
       const { outcomes, bad, slowestMs } = await sendToBoth(unwell, healthy);
+      const positions = await transport.positions({ topic: unwell, group: 'catalog' });
       await kafka.restart(3);
 
       expect(outcomes).toEqual(['stored']);
       expect((await stored(healthy)).sort()).toEqual([...all].sort());
       expect(new Set(bad)).toEqual(new Set(['not-stored']));
+      expect(positions).toEqual([{ topic: unwell, partition: 0 }]);
       expect(slowestMs).toBeLessThan(3_000);
       await eventually(
         async () => (await transport.publish(unwell, [record('after')], { deadlineMs: 2_000 }))[0]!.status === 'stored',

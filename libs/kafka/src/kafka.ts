@@ -251,13 +251,14 @@ export function kafka(options: KafkaOptions): Transport {
         client.admin.watermarks(topic),
         group === undefined ? [] : client.admin.committed(group, [topic]),
       ]);
-      return marks.map((mark): PartitionPositions => {
-        const own = committed.find(({ partition }) => partition === mark.partition);
-        const known = { topic, partition: mark.partition, start: mark.start ?? '0', end: mark.end ?? '0' };
-        if (group === undefined) return known;
-        const lag = lagOf(mark, own);
+      return marks.map(({ partition, start, end }): PartitionPositions => {
+        const own = committed.find((one) => one.partition === partition);
+        const lag = group === undefined ? undefined : lagOf({ partition, start, end }, own);
         return {
-          ...known,
+          topic,
+          partition,
+          ...(start === undefined ? {} : { start }),
+          ...(end === undefined ? {} : { end }),
           ...(own === undefined ? {} : { committed: own.position }),
           ...(lag === undefined ? {} : { lag }),
         };
