@@ -3,11 +3,14 @@
  * and says what it does. A fresh clone needs Node and git, nothing else.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Bears the time of the last build without errors: tsc leaves its notes and its output after the others too. */
+const BUILT = join(root, 'node_modules', '.built');
 
 /** Installs and compiles what is missing. Ends the process with a clear line when that fails. */
 export function setUp() {
@@ -34,21 +37,26 @@ function build() {
   const projects = ['libs', 'apps'].flatMap((folder) =>
     readdirSync(join(root, folder)).map((name) => join(root, folder, name)),
   );
-  const stale = projects.filter((project) => existsSync(join(project, 'tsconfig.json')) && isStale(project));
+  const builtMs = existsSync(BUILT) ? mtime(BUILT) : 0;
+  const stale = projects.filter((project) => existsSync(join(project, 'tsconfig.json')) && isStale(project, builtMs));
   if (stale.length === 0) return;
+  const startedAt = new Date();
   say(`compiling ${stale.length === projects.length ? 'all' : stale.length} of ${projects.length} packages`);
   run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-b'], 'tsc -b');
+  writeFileSync(BUILT, '');
+  utimesSync(BUILT, startedAt, startedAt); // what was edited meanwhile is newer
 }
 
-/** @param {string} project */
-function isStale(project) {
-  const built = join(project, 'dist', '.tsbuildinfo');
-  if (!existsSync(built)) return true;
-  const at = mtime(built);
+/**
+ * @param {string} project
+ * @param {number} builtMs
+ */
+function isStale(project, builtMs) {
   return (
-    newest(join(project, 'src')) > at ||
-    mtime(join(project, 'tsconfig.json')) > at ||
-    mtime(join(root, 'tsconfig.base.json')) > at
+    !existsSync(join(project, 'dist', '.tsbuildinfo')) ||
+    newest(join(project, 'src')) > builtMs ||
+    mtime(join(project, 'tsconfig.json')) > builtMs ||
+    mtime(join(root, 'tsconfig.base.json')) > builtMs
   );
 }
 

@@ -1,0 +1,79 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { root } from './setup.mjs';
+
+test('a fresh clone is installed and compiled, once', { timeout: 60_000 }, () => {
+  const clone = freshClone();
+
+  expect(clone.setUp()).toMatchObject({
+    status: 0,
+    lines: [
+      'set-up: installing packages (once)',
+      'set-up: npm ci done in N s',
+      'set-up: compiling all of N packages',
+      'set-up: tsc -b done in N s',
+    ],
+  });
+  expect(clone.setUp()).toEqual({ status: 0, lines: [] });
+});
+
+test('a build that failed is tried again until it succeeds', { timeout: 60_000 }, () => {
+  const clone = freshClone();
+  clone.write('libs/greeting/src/index.ts', 'export const greeting: number = "hello";\n');
+
+  for (const attempt of [1, 2]) {
+    const { status, lines } = clone.setUp();
+    expect(status, `attempt ${attempt}`).toBe(1);
+    expect(lines.at(-1)).toBe('set-up: tsc -b failed with exit code N.');
+  }
+  clone.write('libs/greeting/src/index.ts', 'export const greeting: string = "hello";\n');
+  expect(clone.setUp().status).toBe(0);
+  expect(clone.setUp().lines).toEqual([]);
+});
+
+/** A workspace of one library that has the real script, and an npm that installs nothing but the compiler. */
+function freshClone() {
+  const folder = mkdtempSync(join(tmpdir(), 'event-bus-set-up-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  /** @param {string} path @param {string} text */
+  const write = (path, text) => {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  };
+  cpSync(join(root, 'scripts/setup.mjs'), join(folder, 'scripts/setup.mjs'));
+  mkdirSync(join(folder, 'apps'));
+  write('package.json', '{ "type": "module" }');
+  write('package-lock.json', '{}');
+  write(
+    'tsconfig.base.json',
+    '{ "compilerOptions": { "composite": true, "types": [], "lib": ["es5"], "skipLibCheck": true, "module": "nodenext" } }',
+  );
+  write('tsconfig.json', '{ "files": [], "references": [{ "path": "libs/greeting" }] }');
+  write(
+    'libs/greeting/tsconfig.json',
+    '{ "extends": "../../tsconfig.base.json", "include": ["src"], "compilerOptions": { "rootDir": "src", "outDir": "dist", "tsBuildInfoFile": "dist/.tsbuildinfo" } }',
+  );
+  write('libs/greeting/src/index.ts', 'export const greeting = "hello";\n');
+  write(
+    'bin/npm',
+    `#!/bin/sh\nmkdir node_modules && ln -s '${join(root, 'node_modules/typescript')}' node_modules/ && touch node_modules/.package-lock.json\n`,
+  );
+  chmodSync(join(folder, 'bin/npm'), 0o755);
+  const PATH = `${join(folder, 'bin')}${delimiter}${process.env.PATH}`;
+  return {
+    write,
+    /** How the script ended, and what it said; numbers as N. */
+    setUp() {
+      const script = join(folder, 'scripts/setup.mjs');
+      const { status, stderr } = spawnSync(process.execPath, [script], {
+        env: { ...process.env, PATH },
+        encoding: 'utf8',
+      });
+      const lines = stderr.split('\n').filter((line) => line !== '');
+      return { status, lines: lines.map((line) => line.replaceAll(/(?<![A-Z])\d+(\.\d+)?/g, 'N')) };
+    },
+  };
+}
