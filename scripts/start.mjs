@@ -7,7 +7,8 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { host, portOf, urlOf } from './addresses.mjs';
+import { UsageError, runCommand } from './command.mjs';
 import { root, setUp } from './setup.mjs';
 
 const HELP = `npm start [-- --bus embedded|kafka]
@@ -37,75 +38,66 @@ const STOP_WITHIN_MS = 30_000;
 const ONE_SIGNAL_MS = 500;
 
 const SERVICES = {
-  studio: { portName: 'STUDIO_PORT', port: Number(process.env.STUDIO_PORT || 3001), does: 'edit a course' },
-  catalog: { portName: 'CATALOG_PORT', port: Number(process.env.CATALOG_PORT || 3002), does: 'see it arrive' },
+  studio: { portName: 'STUDIO_PORT', defaultPort: 3001, does: 'edit a course' },
+  catalog: { portName: 'CATALOG_PORT', defaultPort: 3002, does: 'see it arrive' },
 };
 
-class UsageError extends Error {}
+/** @typedef {keyof typeof SERVICES} ServiceName */
+/** @typedef {{ name: ServiceName, portName: string, port: number, does: string }} Service */
+/** @typedef {Service & { child: import('node:child_process').ChildProcess, ended: Promise<string> }} Running */
 
-/** @typedef {keyof typeof SERVICES} Service */
-/** @typedef {{ name: Service, process: import('node:child_process').ChildProcess, ended: Promise<string> }} Running */
+await runCommand(HELP, { allowPositionals: true, options: { bus: { type: 'string' } } }, (args) =>
+  run(readOptions(args)),
+);
 
-try {
-  const options = readOptions();
-  if (options) await run(options);
-} catch (error) {
-  const { message } = /** @type {Error} */ (error);
-  console.error(error instanceof UsageError ? `${message} See --help.` : message);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
-}
-
-function readOptions() {
-  const { values, positionals } = parse();
-  if (values.help) return console.log(HELP);
+/** @param {{ values: { bus?: string }, positionals: string[] }} args */
+function readOptions({ values, positionals }) {
   const bus = values.bus ?? (process.env.EVENT_BUS || 'embedded');
   const source = values.bus ? '--bus' : 'EVENT_BUS';
   if (!BUSES.includes(bus)) throw new UsageError(`${source} must be one of ${BUSES.join(', ')}, got "${bus}".`);
-  const unknown = positionals.find((name) => !(name in SERVICES));
-  if (unknown) throw new UsageError(`There is no service "${unknown}".`);
-  const names = /** @type {Service[]} */ (positionals.length > 0 ? positionals : Object.keys(SERVICES));
-  return { bus, names };
+  const unknown = positionals.find((name) => !Object.hasOwn(SERVICES, name));
+  if (unknown !== undefined) throw new UsageError(`There is no service "${unknown}".`);
+  const names = /** @type {ServiceName[]} */ (positionals.length > 0 ? positionals : Object.keys(SERVICES));
+  const services = [...new Set(names)].map((name) => {
+    const { portName, defaultPort, does } = SERVICES[name];
+    return { name, portName, port: portOf(portName, defaultPort), does };
+  });
+  return { bus, services };
 }
 
-function parse() {
-  try {
-    return parseArgs({ allowPositionals: true, options: { bus: { type: 'string' }, help: { type: 'boolean' } } });
-  } catch (error) {
-    throw new UsageError(/** @type {Error} */ (error).message);
-  }
-}
-
-/** @param {{ bus: string, names: Service[] }} options */
-async function run(options) {
+/** @param {{ bus: string, services: Service[] }} options */
+async function run({ bus, services: asked }) {
   const startedAt = Date.now();
   const signals = watchSignals();
   try {
     setUp();
-    for (const name of options.names) await mustBeFree(SERVICES[name]);
-    const servers = options.bus === 'kafka' ? await kafkaServers() : { env: {}, stop: async () => {} };
-    await runServices(options, servers.env, signals, startedAt).finally(servers.stop);
+    const services = [];
+    for (const service of asked) services.push({ ...service, port: await freePort(service) });
+    const servers = bus === 'kafka' ? await kafkaServers() : { env: {}, stop: async () => {} };
+    await runServices(bus, services, servers.env, signals, startedAt).finally(servers.stop);
   } finally {
     signals.close();
   }
 }
 
 /**
- * @param {{ bus: string, names: Service[] }} options
+ * @param {string} bus
+ * @param {Service[]} services
  * @param {Record<string, string>} env
  * @param {ReturnType<typeof watchSignals>} signals
  * @param {number} startedAt
  */
-async function runServices({ bus, names }, env, signals, startedAt) {
+async function runServices(bus, services, env, signals, startedAt) {
   if (signals.first.aborted) return;
-  const running = names.map((name) => startService(name, { EVENT_BUS: bus, ...env }));
-  signals.onSecond(() => running.forEach(({ process }) => process.kill('SIGKILL')));
+  const running = services.map((service) => startService(service, { EVENT_BUS: bus, ...env }));
+  signals.onSecond(() => running.forEach(({ child }) => child.kill('SIGKILL')));
   const over = new AbortController();
-  const ready = Promise.all(names.map((name) => waitUntilReady(name, over.signal)));
+  const ready = Promise.all(services.map((service) => waitUntilReady(service, over.signal)));
   const trouble = await Promise.race([
     once(signals.first, 'abort').then(() => undefined),
     ...running.map(({ name, ended }) => ended.then((how) => `${name} ${how}`)),
     ready
-      .then(() => sayReady(names, bus, startedAt))
+      .then(() => sayReady(services, bus, startedAt))
       .then(
         () => new Promise(() => {}),
         ({ message }) => message,
@@ -167,16 +159,20 @@ function whenOrphaned(act) {
   return timer.unref();
 }
 
-/** @param {(typeof SERVICES)[Service]} service */
-async function mustBeFree({ port, portName }) {
+/** @param {Service} service */
+async function freePort({ port, portName }) {
   const server = createServer();
-  server.listen(port, process.env.HOST || '127.0.0.1');
+  server.listen(port, host);
   await once(server, 'listening').catch((error) => {
-    const why = error.code === 'EADDRINUSE' ? 'is in use' : `cannot be used (${error.code})`;
-    throw new Error(`Port ${port} ${why}. Stop the program that has it, or choose another port with ${portName}.`);
+    if (!['EADDRINUSE', 'EACCES'].includes(error.code))
+      throw new Error(`Nothing can listen on ${host}: ${error.code}.`);
+    const why = error.code === 'EADDRINUSE' ? 'is in use. Stop the program that has it, or' : 'is not for everybody:';
+    throw new Error(`Port ${port} ${why} choose another port with ${portName}.`);
   });
+  const free = /** @type {import('node:net').AddressInfo} */ (server.address()).port;
   server.close();
   await once(server, 'close');
+  return free;
 }
 
 /** Those that the environment names, else our own, which end with this process. */
@@ -199,11 +195,12 @@ async function kafkaServers() {
 }
 
 /**
- * @param {Service} name
+ * @param {Service} service
  * @param {Record<string, string>} env
  * @returns {Running}
  */
-function startService(name, env) {
+function startService(service, env) {
+  const { name, portName, port } = service;
   const child = spawn(process.execPath, ['--enable-source-maps', join(root, 'apps', name, 'dist', 'main.js')], {
     cwd: root,
     detached: true, // Ctrl-C reaches us only, and the service once
@@ -213,6 +210,7 @@ function startService(name, env) {
       LOG_FORMAT: process.env.LOG_FORMAT || (process.stdout.isTTY ? 'text' : 'json'),
       ...(process.stdout.isTTY && !process.env.NO_COLOR ? { FORCE_COLOR: '1' } : {}),
       ...env,
+      [portName]: String(port),
       EVENT_BUS_PATH: process.env.EVENT_BUS_PATH ? resolve(process.env.EVENT_BUS_PATH) : join(root, '.data'),
     },
   });
@@ -222,11 +220,11 @@ function startService(name, env) {
     ([code, signal]) => `ended with ${signal ?? `code ${code}`}`,
     (error) => `could not be started: ${error.message}`,
   );
-  return { name, process: child, ended };
+  return { ...service, child, ended };
 }
 
 /**
- * @param {Service} name
+ * @param {string} name
  * @param {import('node:stream').Readable | null} from
  * @param {NodeJS.WriteStream} to
  */
@@ -235,11 +233,11 @@ function prefix(name, from, to) {
 }
 
 /**
- * @param {Service} name
+ * @param {Service} service
  * @param {AbortSignal} signal
  */
-async function waitUntilReady(name, signal) {
-  const url = `http://127.0.0.1:${SERVICES[name].port}/health/ready`;
+async function waitUntilReady({ name, port }, signal) {
+  const url = `${urlOf(port)}/health/ready`;
   const startedAt = Date.now();
   for (let waitedMs = 0; waitedMs < READY_WITHIN_MS && !signal.aborted; waitedMs = Date.now() - startedAt) {
     const status = await health(url);
@@ -262,31 +260,28 @@ async function health(url) {
 }
 
 /**
- * @param {Service[]} names
+ * @param {Service[]} services
  * @param {string} bus
  * @param {number} startedAt
  */
-function sayReady(names, bus, startedAt) {
-  const urls = names.map((name) => {
-    const { port, does } = SERVICES[name];
-    return `  ${name.padEnd(8)} http://localhost:${port}   ${does}`;
-  });
-  const studio = `http://localhost:${SERVICES.studio.port}/api/courses/course-v1:edX+Demo+2026`;
+function sayReady(services, bus, startedAt) {
+  const url = (/** @type {number} */ port) => urlOf(port).replace('//127.0.0.1:', '//localhost:');
+  const { name, port } = /** @type {Service} */ (services.find(({ name }) => name === 'studio') ?? services[0]);
   const course = '{"name":"Demonstration","start":"2026-02-01T00:00:00Z","pacing":"self"}';
   const lines = [
     `ready after ${((Date.now() - startedAt) / 1_000).toFixed(1)} s, bus: ${bus}`,
-    ...urls,
-    names.includes('studio')
-      ? `try: curl -X PUT ${studio} -H 'content-type: application/json' -d '${course}'`
-      : `try: curl http://localhost:${SERVICES.catalog.port}/api/courses`,
+    ...services.map(({ name, port, does }) => `  ${name.padEnd(8)} ${url(port)}   ${does}`),
+    name === 'studio'
+      ? `try: curl -X PUT ${url(port)}/api/courses/course-v1:edX+Demo+2026 -H 'content-type: application/json' -d '${course}'`
+      : `try: curl ${url(port)}/api/courses`,
   ];
   console.log(lines.join('\n'));
 }
 
 /** @param {Running} running */
-async function stopService({ process, ended }) {
-  process.kill('SIGTERM');
-  const giveUp = setTimeout(() => process.kill('SIGKILL'), STOP_WITHIN_MS);
+async function stopService({ child, ended }) {
+  child.kill('SIGTERM');
+  const giveUp = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS);
   await ended;
   clearTimeout(giveUp);
 }

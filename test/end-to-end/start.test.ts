@@ -1,11 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { BODY, keyOf, put } from './authors.js';
-import { endOf, eventually, freePort, isAlive, linesOf, root } from './samples.js';
+import { endOf, eventually, freePort, isAlive, linesOf, root, type Env } from './samples.js';
 
 test('npm start says ready, where and what to try; SIGTERM ends everything', async () => {
   const run = await start('npm', ['start']);
@@ -52,6 +53,28 @@ test('npm run catalog starts that one alone', async () => {
   await gone(pids);
 });
 
+test('on another address and ports of its own choice it says where', async () => {
+  const hasIPv6 = Object.values(networkInterfaces()).some((all) => all!.some(({ address }) => address === '::1'));
+  const [HOST, shown] = hasIPv6 ? ['::1', '[::1]'] : ['127.0.0.2', '127.0.0.2'];
+  const run = await start(process.execPath, ['scripts/start.mjs'], {
+    env: { HOST, STUDIO_PORT: '0', CATALOG_PORT: '0' },
+  });
+
+  const { ready } = await run.isReady();
+
+  for (const line of ready.slice(1, 3)) {
+    const [url] = /http:\S+/.exec(line)!;
+    expect(url.startsWith(`http://${shown}:`)).toBe(true);
+    expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+  }
+});
+
+test('a port that is none is refused, with its variable', async () => {
+  const run = await start(process.execPath, ['scripts/start.mjs'], { env: { STUDIO_PORT: 'abc' } });
+  expect(await run.ended).toBe('2');
+  expect(run.lines).toEqual(['STUDIO_PORT must be a port between 0 and 65535, got "abc". See --help.']);
+});
+
 test('a bus that does not exist is refused, with those that do', async () => {
   const run = await start(process.execPath, ['scripts/start.mjs', '--bus', 'pigeon']);
   expect(await run.ended).toBe('2');
@@ -59,22 +82,19 @@ test('a bus that does not exist is refused, with those that do', async () => {
 });
 
 test('a port in use is named, with the variable that changes it', async () => {
-  const run = await start(process.execPath, ['scripts/start.mjs'], async (env) => {
-    const server = createServer().listen(Number(env.CATALOG_PORT), '127.0.0.1');
-    onTestFinished(() => void server.close());
-  });
+  const server = createServer().listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const CATALOG_PORT = String((server.address() as AddressInfo).port);
+  const run = await start(process.execPath, ['scripts/start.mjs'], { env: { CATALOG_PORT } });
   expect(await run.ended).toBe('1');
   expect(run.lines.join('\n')).toMatch(/Port \d+ is in use.*CATALOG_PORT/);
 });
 
-async function start(
-  command: string,
-  args: string[],
-  before: (env: { CATALOG_PORT: string }) => Promise<void> = async () => {},
-) {
+async function start(command: string, args: string[], options: { env?: Env } = {}) {
   const path = mkdtempSync(join(tmpdir(), 'event-bus-start-'));
-  const env = { EVENT_BUS_PATH: path, STUDIO_PORT: String(await freePort()), CATALOG_PORT: String(await freePort()) };
-  await before(env);
+  const ports = { STUDIO_PORT: String(await freePort()), CATALOG_PORT: String(await freePort()) };
+  const env = { EVENT_BUS_PATH: path, ...ports, ...options.env };
   const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = endOf(child);
   const lines = linesOf(child);
