@@ -1,37 +1,65 @@
-/**
- * `npm run bench [-- <name> … [options]]`: runnable comparisons. Each prints a table of ratios within one run; machine, versions and
- * commit stand above it. Options are handed to each; `--help` beside one name is that one's own.
- */
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
 import { arch, cpus, platform, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { UsageError, runCommand } from './command.mjs';
 import { root, setUp } from './setup.mjs';
 
-const names = readdirSync(join(root, 'bench'))
-  .filter((file) => file.endsWith('.mjs'))
-  .map((file) => file.slice(0, -4));
-const firstOption = process.argv.findIndex((arg) => arg.startsWith('-'));
-const [asked, options] =
-  firstOption < 0 ? [process.argv.slice(2), []] : [process.argv.slice(2, firstOption), process.argv.slice(firstOption)];
-const unknown = asked.find((name) => !names.includes(name));
-if ((options.includes('--help') && asked.length !== 1) || unknown !== undefined) {
-  if (unknown !== undefined) console.error(`There is no benchmark "${unknown}".`);
-  console.log(`npm run bench [-- <name> … [options]]\n\n  ${names.join('\n  ')}`);
-  process.exit(unknown === undefined ? 0 : 2);
+/** In the order in which they run: from the smallest part to the whole. */
+const BENCHES = {
+  avro: 'what it costs to write and read one event',
+  embedded: 'the embedded log beside raw LMDB',
+  bus: 'the whole bus on the embedded log',
+  kafka: 'the bus on Kafka beside kafkajs, Nest and the Python package',
+};
+
+const HELP = `npm run bench [-- <name> … [--quick]]
+
+Runnable comparisons. Each prints a table of ratios within one run; machine, versions and commit stand above it.
+
+${Object.entries(BENCHES)
+  .map(([name, what]) => `  ${name.padEnd(10)}${what}`)
+  .join('\n')}
+
+  --quick         a look at whether it runs: a tenth of the work
+  --only <parts>  of the one that is named, some of its parts; with commas
+  --rounds <n>    of the one that is named, how often everybody has a turn
+  --help          this text; beside a name, what that one measures`;
+
+const [name = '', ...options] = process.argv.slice(2);
+if (Object.hasOwn(BENCHES, name) && options.join() === '--help') run(name, options);
+else {
+  await runCommand(
+    HELP,
+    {
+      allowPositionals: true,
+      options: { quick: { type: 'boolean' }, only: { type: 'string' }, rounds: { type: 'string' } },
+    },
+    ({ values, positionals }) => {
+      const unknown = positionals.find((name) => !Object.hasOwn(BENCHES, name));
+      if (unknown !== undefined) throw new UsageError(`There is no benchmark "${unknown}".`);
+      const { quick, ...ofOne } = values;
+      if (Object.keys(ofOne).length > 0 && positionals.length !== 1)
+        throw new UsageError(`--${Object.keys(ofOne)[0]} is for one benchmark that is named.`);
+      setUp();
+      sayWhere();
+      const options = Object.entries(ofOne).map(([option, value]) => `--${option}=${value}`);
+      for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES))
+        run(name, quick ? [...options, '--quick'] : options);
+    },
+  );
 }
 
-setUp();
-const commit =
-  spawnSync('git', ['describe', '--always', '--dirty'], { cwd: root, encoding: 'utf8' }).stdout?.trim() || 'unknown';
-console.log(
-  `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${platform()} ${arch()}, Node ${process.versions.node}, commit ${commit}`,
-);
-for (const name of asked.length > 0 ? asked : names) {
+function sayWhere() {
+  const commit =
+    spawnSync('git', ['describe', '--always', '--dirty'], { cwd: root, encoding: 'utf8' }).stdout?.trim() || 'unknown';
+  console.log(
+    `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${platform()} ${arch()}, Node ${process.versions.node}, commit ${commit}`,
+  );
+}
+
+/** @param {string} name @param {string[]} options */
+function run(name, options) {
+  const args = [join(root, 'bench', `${name}.mjs`), ...options];
   console.log(`\n── ${name}`);
-  if (
-    spawnSync(process.execPath, [join(root, 'bench', `${name}.mjs`), ...options], { cwd: root, stdio: 'inherit' })
-      .status !== 0
-  )
-    process.exitCode = 1;
+  if (spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' }).status !== 0) process.exitCode = 1;
 }

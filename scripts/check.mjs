@@ -1,6 +1,15 @@
-/** `npm run check`: format, types, lint, unit tests, import rules, docs and conformance on the embedded log. Fast enough for before every commit. */
+import { runCommand } from './command.mjs';
 import { runParts } from './parts.mjs';
 import { setUp } from './setup.mjs';
 
-setUp();
-runParts(['static', 'unit', 'conformance'], { reporter: 'dot' });
+const HELP = `npm run check
+
+Format, types, lint, unit tests, import rules, docs, and conformance on the simulated and the embedded transport: fast
+enough for before every commit.
+
+  --help  this text`;
+
+await runCommand(HELP, {}, () => {
+  setUp();
+  runParts(['static', 'unit', 'conformance'], { reporter: 'dot' });
+});

@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { portOf, urlOf } from './addresses.mjs';
+import { UsageError, runCommand } from './command.mjs';
 import { progressBar } from './demo/progress.mjs';
 import { Staleness } from './demo/staleness.mjs';
 import { root, setUp } from './setup.mjs';
@@ -26,66 +27,54 @@ time of the demonstration, on files that are removed afterwards.
   --flaky <share>    share of its runs that fail half-way, 0
   --help             this text`;
 
-const STUDIO = `http://127.0.0.1:${process.env.STUDIO_PORT || 3001}`;
-const CATALOG = `http://127.0.0.1:${process.env.CATALOG_PORT || 3002}`;
 const SETTLE_WITHIN_MS = 60_000;
 const SUBJECTS = ['Physics', 'History', 'Chemistry', 'Law', 'Music', 'Statistics', 'Philosophy', 'Spanish'];
 
-/** @typedef {{ courses: number, edits: number, concurrency: number, intervalMs: number, flaky: number }} Options */
+/** @typedef {{ studio: string, catalog: string, courses: number, edits: number, concurrency: number, intervalMs: number, flaky: number }} Options */
 
-const options = readOptions();
-if (options) {
-  await run(options).catch((error) => {
-    console.error(error.message);
-    process.exitCode = 1;
-  });
-}
-
-function readOptions() {
-  try {
-    const { values } = parseArgs({
-      options: {
-        courses: { type: 'string', default: '10000' },
-        edits: { type: 'string' },
-        concurrency: { type: 'string', default: '16' },
-        interval: { type: 'string', default: '15' },
-        flaky: { type: 'string', default: '0' },
-        help: { type: 'boolean' },
-      },
-    });
-    if (values.help) return console.log(HELP);
+await runCommand(
+  HELP,
+  {
+    options: {
+      courses: { type: 'string', default: '10000' },
+      edits: { type: 'string' },
+      concurrency: { type: 'string', default: '16' },
+      interval: { type: 'string', default: '15' },
+      flaky: { type: 'string', default: '0' },
+    },
+  },
+  ({ values }) => {
     const courses = integer('--courses', values.courses, 1);
-    return {
+    return run({
+      studio: urlOf(portOf('STUDIO_PORT', 3001, { least: 1 })),
+      catalog: urlOf(portOf('CATALOG_PORT', 3002, { least: 1 })),
       courses,
       edits: integer('--edits', values.edits ?? String(Math.ceil(courses / 5)), 0),
       concurrency: integer('--concurrency', values.concurrency, 1),
       intervalMs: integer('--interval', values.interval, 1) * 1_000,
       flaky: share('--flaky', values.flaky),
-    };
-  } catch (error) {
-    console.error(`${/** @type {Error} */ (error).message} See --help.`);
-    process.exitCode = 2;
-  }
-}
+    });
+  },
+);
 
 /** @param {string} name @param {string} text @param {number} least */
 function integer(name, text, least) {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value >= least) return value;
-  throw new Error(`${name} must be an integer of at least ${least}, got "${text}".`);
+  throw new UsageError(`${name} must be an integer of at least ${least}, got "${text}".`);
 }
 
 /** @param {string} name @param {string} text */
 function share(name, text) {
   const value = Number(text);
   if (text !== '' && value >= 0 && value < 1) return value;
-  throw new Error(`${name} must be a number from 0 to below 1, got "${text}".`);
+  throw new UsageError(`${name} must be a number from 0 to below 1, got "${text}".`);
 }
 
 /** @param {Options} options */
 async function run(options) {
   setUp();
-  const samples = (await isReady()) ? undefined : await startSamples();
+  const samples = (await areReady([options.studio, options.catalog])) ? undefined : await startSamples();
   try {
     await compare(options);
   } finally {
@@ -94,7 +83,7 @@ async function run(options) {
 }
 
 /** @param {Options} options */
-async function compare({ courses, edits, concurrency, intervalMs, flaky }) {
+async function compare({ studio, catalog, courses, edits, concurrency, intervalMs, flaky }) {
   // Needs an installed package, so not before the set-up.
   const [{ startFullJob }, { watchCatalog }] = await Promise.all([
     import('./demo/full-job.mjs'),
@@ -102,9 +91,9 @@ async function compare({ courses, edits, concurrency, intervalMs, flaky }) {
   ]);
   const byJob = new Staleness();
   const byEvents = new Staleness();
-  const handledBefore = await handled();
-  const feed = await watchCatalog({ catalog: CATALOG, shows: (key, time) => byEvents.shows(key, time) });
-  const job = startFullJob({ studio: STUDIO, intervalMs, flaky, shows: (key, time) => byJob.shows(key, time) });
+  const handledBefore = await handled(catalog);
+  const feed = await watchCatalog({ catalog, shows: (key, time) => byEvents.shows(key, time) });
+  const job = startFullJob({ studio, intervalMs, flaky, shows: (key, time) => byJob.shows(key, time) });
   /** @param {{ course_key: string, updated_at: string }} course */
   const edited = ({ course_key, updated_at }) => {
     byJob.edited(course_key, updated_at);
@@ -113,16 +102,17 @@ async function compare({ courses, edits, concurrency, intervalMs, flaky }) {
 
   const keys = Array.from({ length: courses }, (_, n) => `course-v1:Load+C${String(n).padStart(6, '0')}+2026`);
   try {
-    await drive('creating courses', keys, concurrency, edited);
+    await drive('creating courses', studio, keys, concurrency, edited);
     await drive(
       'editing courses',
+      studio,
       Array.from({ length: edits }, () => mostlyTheFirst(keys)),
       concurrency,
       edited,
     );
     await settle(byEvents, byJob, feed, job.figures, intervalMs);
 
-    const events = (await handled()) - handledBefore;
+    const events = (await handled(catalog)) - handledBefore;
     printTable(courses + edits, { byJob, byEvents, job: job.figures, events });
   } finally {
     feed.stop();
@@ -134,25 +124,26 @@ async function compare({ courses, edits, concurrency, intervalMs, flaky }) {
  * Writes the courses through Studio's API, some at once.
  *
  * @param {string} what
+ * @param {string} studio
  * @param {readonly string[]} keys
  * @param {number} concurrency
  * @param {(course: { course_key: string, updated_at: string }) => void} edited
  */
-async function drive(what, keys, concurrency, edited) {
+async function drive(what, studio, keys, concurrency, edited) {
   const bar = progressBar(what, keys.length);
   let next = 0;
   const author = async () => {
     for (let n = next++; n < keys.length; n = next++) {
-      edited(await put(/** @type {string} */ (keys[n]), n));
+      edited(await put(`${studio}/api/courses/${keys[n]}`, n));
       bar.add();
     }
   };
   await Promise.all(Array.from({ length: concurrency }, author)).finally(() => bar.end());
 }
 
-/** @param {string} key @param {number} n @returns {Promise<{ course_key: string, updated_at: string }>} */
-async function put(key, n) {
-  const response = await fetch(`${STUDIO}/api/courses/${key}`, {
+/** @param {string} url @param {number} n @returns {Promise<{ course_key: string, updated_at: string }>} */
+async function put(url, n) {
+  const response = await fetch(url, {
     method: 'PUT',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({
@@ -222,14 +213,16 @@ function duration(ms) {
   return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
 }
 
-async function handled() {
-  const stats = /** @type {any} */ (await (await fetch(`${CATALOG}/api/stats`)).json());
+/** @param {string} catalog */
+async function handled(catalog) {
+  const stats = /** @type {any} */ (await (await fetch(`${catalog}/api/stats`)).json());
   return stats.handled;
 }
 
-async function isReady() {
+/** @param {string[]} urls */
+async function areReady(urls) {
   const answers = await Promise.all(
-    [STUDIO, CATALOG].map((url) =>
+    urls.map((url) =>
       fetch(`${url}/health/ready`).then(
         (response) => response.ok,
         () => false,

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { UsageError, runCommand } from './command.mjs';
 import { startKafka } from './servers/kafka.mjs';
 import { startRegistry } from './servers/registry.mjs';
 
@@ -10,14 +10,14 @@ Ctrl-C. Nothing is kept. KAFKA_BROKERS or SCHEMA_REGISTRY_URL, where set, are us
   --brokers <n>  brokers of the cluster, 1 by default
   --help         this text`;
 
-const { values } = parseArgs({ options: { brokers: { type: 'string', default: '1' }, help: { type: 'boolean' } } });
-const brokers = Number(values.brokers);
+await runCommand(HELP, { options: { brokers: { type: 'string', default: '1' } } }, ({ values }) => {
+  const brokers = Number(values.brokers);
+  if (Number.isInteger(brokers) && brokers > 0) return run(brokers);
+  throw new UsageError(`--brokers must be a positive integer, got "${values.brokers}".`);
+});
 
-if (values.help) console.log(HELP);
-else if (Number.isInteger(brokers) && brokers > 0) await run();
-else fail(`--brokers must be a positive integer, got ${values.brokers}.`);
-
-async function run() {
+/** @param {number} brokers */
+async function run(brokers) {
   const asked = new Promise((resolve) =>
     ['SIGINT', 'SIGTERM', 'SIGHUP'].forEach((name) => process.once(name, resolve)),
   );
@@ -39,11 +39,6 @@ async function run() {
     console.log('stopping');
   }
   for (const server of servers) if (server.missing === undefined) await server.stop();
-  for (const missing of new Set(servers.flatMap((server) => server.missing ?? []))) fail(missing);
-}
-
-/** @param {string} why */
-function fail(why) {
-  console.error(why);
-  process.exitCode = 1;
+  const missing = new Set(servers.flatMap((server) => server.missing ?? []));
+  if (missing.size > 0) throw new Error([...missing].join('\n'));
 }

@@ -52,6 +52,8 @@ await runCommand(HELP, { allowPositionals: true, options: { bus: { type: 'string
 
 /** @param {{ values: { bus?: string }, positionals: string[] }} args */
 function readOptions({ values, positionals }) {
+  if (values.bus === undefined && process.env.npm_config_bus !== undefined)
+    throw new UsageError('npm has kept --bus for itself: write npm start -- --bus <name>.');
   const bus = values.bus ?? (process.env.EVENT_BUS || 'embedded');
   const source = values.bus ? '--bus' : 'EVENT_BUS';
   if (!BUSES.includes(bus)) throw new UsageError(`${source} must be one of ${BUSES.join(', ')}, got "${bus}".`);
