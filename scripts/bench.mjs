@@ -34,13 +34,13 @@ else {
       allowPositionals: true,
       options: { quick: { type: 'boolean' }, only: { type: 'string' }, rounds: { type: 'string' } },
     },
-    ({ values, positionals }) => {
+    async ({ values, positionals }) => {
       const unknown = positionals.find((name) => !Object.hasOwn(BENCHES, name));
       if (unknown !== undefined) throw new UsageError(`There is no benchmark "${unknown}".`);
       const { quick, ...ofOne } = values;
       if (Object.keys(ofOne).length > 0 && positionals.length !== 1)
         throw new UsageError(`--${Object.keys(ofOne)[0]} is for one benchmark that is named.`);
-      setUp();
+      await setUp();
       sayWhere();
       const options = Object.entries(ofOne).map(([option, value]) => `--${option}=${value}`);
       for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES))

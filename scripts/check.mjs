@@ -9,7 +9,7 @@ enough for before every commit.
 
   --help  this text`;
 
-await runCommand(HELP, {}, () => {
-  setUp();
+await runCommand(HELP, {}, async () => {
+  await setUp();
   runParts(['static', 'unit', 'conformance'], { reporter: 'dot' });
 });

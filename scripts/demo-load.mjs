@@ -73,7 +73,7 @@ function share(name, text) {
 
 /** @param {Options} options */
 async function run(options) {
-  setUp();
+  await setUp();
   const samples = (await areReady([options.studio, options.catalog])) ? undefined : await startSamples();
   try {
     await compare(options);

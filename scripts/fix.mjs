@@ -8,8 +8,8 @@ Corrects all that a machine may: what lint can mend, and the format of every fil
 
   --help  this text`;
 
-await runCommand(HELP, {}, () => {
-  setUp();
+await runCommand(HELP, {}, async () => {
+  await setUp();
   for (const args of [
     ['node_modules/oxlint/bin/oxlint', '--type-aware', '--tsconfig', 'tsconfig.test.json', '--fix'],
     ['node_modules/prettier/bin/prettier.cjs', '--write', '.', '--log-level', 'warn'],

@@ -72,7 +72,7 @@ async function run({ bus, services: asked }) {
   const startedAt = Date.now();
   const signals = watchSignals();
   try {
-    setUp();
+    await setUp({ signal: signals.first });
     const services = [];
     for (const service of asked) services.push({ ...service, port: await freePort(service) });
     const servers = bus === 'kafka' ? await kafkaServers() : { env: {}, stop: async () => {} };

@@ -10,9 +10,9 @@ ${Object.entries(PARTS)
   .map(([part, what]) => `  ${part.padEnd(13)}${what}`)
   .join('\n')}`;
 
-await runCommand(HELP, { allowPositionals: true }, ({ positionals }) => {
+await runCommand(HELP, { allowPositionals: true }, async ({ positionals }) => {
   const unknown = positionals.find((part) => !Object.hasOwn(PARTS, part));
   if (unknown !== undefined) throw new UsageError(`There is no part "${unknown}".`);
-  setUp();
+  await setUp();
   runParts(/** @type {import('./parts.mjs').Part[]} */ (positionals.length > 0 ? positionals : Object.keys(PARTS)));
 });
