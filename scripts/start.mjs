@@ -75,7 +75,7 @@ async function run({ bus, services: asked }) {
     await setUp({ signal: signals.first });
     const services = [];
     for (const service of asked) services.push({ ...service, port: await freePort(service) });
-    const servers = bus === 'kafka' ? await kafkaServers() : { env: {}, stop: async () => {} };
+    const servers = await serversOf(bus, signals.first);
     await runServices(bus, services, servers.env, signals, startedAt).finally(servers.stop);
   } finally {
     signals.close();
@@ -175,6 +175,13 @@ async function freePort({ port, portName }) {
   server.close();
   await once(server, 'close');
   return free;
+}
+
+/** @param {string} bus @param {AbortSignal} interrupted */
+async function serversOf(bus, interrupted) {
+  if (bus !== 'kafka' || interrupted.aborted) return { env: {}, stop: async () => {} };
+  const servers = await Promise.race([kafkaServers(), once(interrupted, 'abort').then(() => undefined)]);
+  return servers ?? process.exit(130); // the guards end what has been started so far
 }
 
 /** Those that the environment names, else our own, which end with this process. */
