@@ -288,9 +288,13 @@ function sayReady(services, bus, startedAt) {
 }
 
 /** @param {Running} running */
-async function stopService({ child, ended }) {
+async function stopService({ name, child, ended }) {
   child.kill('SIGTERM');
-  const giveUp = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS);
+  const giveUp = setTimeout(() => {
+    console.error(`${name} did not stop within ${STOP_WITHIN_MS / 1_000} s and was killed`);
+    process.exitCode = 1;
+    child.kill('SIGKILL');
+  }, STOP_WITHIN_MS);
   await ended;
   clearTimeout(giveUp);
 }

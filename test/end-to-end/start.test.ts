@@ -41,6 +41,18 @@ test('when one service dies the other is stopped, and the exit code says so', as
   await gone(pids);
 });
 
+test('a service that does not stop is killed, and the exit code says so', async () => {
+  const run = await start(process.execPath, ['scripts/start.mjs', 'catalog']);
+  const { pids } = await run.isReady();
+  process.kill(pids[0]!, 'SIGSTOP');
+
+  run.process.kill('SIGTERM');
+
+  expect(await run.ended).toBe('1');
+  expect(run.lines.at(-1)).toBe('catalog did not stop within 30 s and was killed');
+  await gone(pids);
+});
+
 test('npm run catalog starts that one alone', async () => {
   const run = await start('npm', ['run', 'catalog']);
   const { pids, ready } = await run.isReady();
