@@ -1,343 +1,318 @@
-/**
- * The embedded log beside raw LMDB: the same frames, the same batches, the same settings, one process, taking turns. Trust the ratios.
- *
- *   npm run bench -- embedded, or after a build: node bench/embedded.mjs [publish] [scan] [wake] [idle] [flat]
- */
-import { fork } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { open } from 'lmdb';
-import { embedded } from '../libs/embedded/dist/index.js';
+/** The embedded log beside raw LMDB: the same frames, the same batches, the same settings, taking turns in one process. */
 import { encodeFrames } from '../libs/embedded/dist/frame.js';
+import { freshFolder, runBenchmark } from './benchmark.mjs';
+import { PARTITIONS, TOPIC, openLog, receiver } from './embedded/log.mjs';
+import { openRaw } from './embedded/raw.mjs';
+import {
+  atLeast,
+  atMost,
+  decimals,
+  inTurns,
+  measured,
+  median,
+  percent,
+  printGrowth,
+  printTable,
+  rateCells,
+  ratesOf,
+  ratioOfMedians,
+  ratios,
+  spread,
+  stopwatch,
+  thousands,
+  timed,
+  waits,
+} from './figures.mjs';
+import { startOther } from './other-process.mjs';
 
-const PARTITIONS = 8;
+const READER = new URL('embedded/reader.mjs', import.meta.url);
 const BATCH = 1_000;
-// Two to warm up. A disk is moody: with ten rounds the ratio moved by a tenth from run to run.
-const ROUNDS = 42;
-const HEADERS = [
-  'ce_id',
-  'ce_type',
-  'ce_minorversion',
-  'ce_source',
-  'ce_sourcehost',
-  'ce_time',
-  'ce_sourcelib',
-  'content-type',
-];
-const VALUES = [
-  '0f6d7f4c-0000-11f0-8000-0242ac120002',
-  'org.openedx.content_authoring.course.catalog_info.changed.v1',
-  '0',
-  'openedx/studio/web',
-  'studio-7d9f',
-  '2026-01-02T03:04:05.678901+00:00',
-  '0.1.0',
-  'application/avro',
-];
+const SHARED = [
+  ['ce_specversion', '1.0'],
+  ['content-type', 'application/avro'],
+  ['ce_datacontenttype', 'application/avro'],
+  ['ce_type', 'org.openedx.content_authoring.course.catalog_info.changed.v1'],
+  ['ce_source', 'openedx/studio/web'],
+  ['ce_minorversion', '0'],
+  ['sourcehost', 'studio-7d9f'],
+  ['sourcelib', '0.1.0'],
+].map(([name, value]) => [name, Buffer.from(value)]);
 
-const directories = [];
-const fresh = () =>
-  directories[directories.push(mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'event-bus-bench-'))) - 1];
-const now = () => Number(process.hrtime.bigint()) / 1e6;
-const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
-const percentile = (numbers, p) =>
-  [...numbers].sort((a, b) => a - b)[Math.min(numbers.length - 1, Math.floor(numbers.length * p))];
-const perSecond = (count, ms) => Math.round((count / ms) * 1_000);
-const text = (rate) => `${Math.round(rate / 1_000)} k/s`.padStart(10);
-
-/** About 400 bytes with headers, as an event on this bus has them. */
-function makeRecords(count, keys) {
-  const headers = HEADERS.map((name, i) => [name, Buffer.from(VALUES[i])]);
-  const value = Buffer.alloc(80, 'v');
-  return Array.from({ length: count }, (_, i) => ({
-    key: Buffer.from(`course-v1:edX+Demo+${i % keys}`),
-    value,
-    headers,
-  }));
-}
-
-async function opened(options) {
-  const log = embedded({ partitions: PARTITIONS, ...options });
-  await log.open();
-  await log.ensureTopic('course');
-  return log;
-}
-
-function openRaw(path) {
-  const root = open({ path, overlappingSync: false, noSubdir: false, maxDbs: 16, mapSize: 16 * 2 ** 20 });
-  const keyEncoder = {
-    writeKey(key, target, at) {
-      target.writeUInt32BE(1, at);
-      target.writeUInt32BE(key.partition, at + 4);
-      target.writeUInt32BE(0, at + 8);
-      return target.writeUInt32BE(key.offset, at + 12);
+const PARTS = { publish, consume, wake, idle, flat };
+await runBenchmark(
+  {
+    name: 'embedded',
+    title: 'the embedded log beside raw LMDB',
+    parts: {
+      publish: 'batches, single calls, and one call after the other; all flushed to disk',
+      consume: 'a group reads all that is there, beside a scan',
+      wake: 'publish here until received in another process',
+      idle: 'what a subscriber costs while nothing happens',
+      flat: 'what an event costs as backlog and keys grow',
     },
-    readKey: (source, at) => source.readUInt32BE(at + 12),
-  };
-  const encoder = {
-    encode: (bytes) => bytes,
-    decode(bytes, length) {
-      const copy = Buffer.allocUnsafe(length);
-      copy.set(bytes.subarray(0, length));
-      return copy;
-    },
-  };
-  return { root, log: root.openDB({ name: 'log', keyEncoder, encoder }) };
+  },
+  async ({ parts, quick }) => {
+    for (const part of parts) await PARTS[part](quick);
+  },
+);
+
+/**
+ * About 500 bytes with headers, as an event on this bus has them. As the codec makes them: what differs from event to event (key, value,
+ * id, time) has bytes of its own, the other headers are the same bytes in all.
+ */
+function makeRecords(count, keys = 1_000) {
+  return Array.from({ length: count }, (_, i) => {
+    const nth = String(i).padStart(8, '0');
+    return {
+      key: Buffer.from(`course-v1:edX+Demo+${i % keys}`),
+      value: Buffer.alloc(80, nth),
+      headers: [
+        ...SHARED,
+        ['ce_id', Buffer.from(`${nth}-eb32-11f1-8000-0242ac120002`)],
+        ['ce_time', Buffer.from(`2026-01-02T03:04:05.${nth.slice(-6)}+00:00`)],
+      ],
+    };
+  });
 }
 
-async function publishRate() {
-  const ours = await opened({ path: fresh() });
-  const raw = openRaw(fresh());
-  const records = makeRecords(BATCH, 1_000);
-  const frames = encodeFrames(records);
-  const next = Array.from({ length: PARTITIONS }, () => 0);
-  const rates = { ours: [], raw: [] };
-  for (let round = 0; round < ROUNDS; round++) {
-    let start = now();
-    for (let i = 0; i < 20; i++) await ours.publish('course', records);
-    rates.ours.push(perSecond(20 * BATCH, now() - start));
-    start = now();
-    for (let i = 0; i < 20; i++) {
-      await raw.root.transaction(() => {
-        for (let j = 0; j < BATCH; j++)
-          void raw.log.put({ partition: j % PARTITIONS, offset: next[j % PARTITIONS]++ }, frames[j]);
-      });
+function inBatches(records) {
+  return Array.from({ length: records.length / BATCH }, (_, i) => records.slice(i * BATCH, (i + 1) * BATCH));
+}
+
+async function publish(quick) {
+  const log = await openLog(freshFolder());
+  const raw = openRaw(freshFolder());
+  const batches = inBatches(makeRecords(20 * BATCH));
+  const frames = batches.map(encodeFrames);
+  const each = (perBatch) => () =>
+    measured(batches.length * BATCH, async () => {
+      for (let i = 0; i < batches.length; i++) await perBatch(i);
+    });
+  // Two to warm up. A disk is moody: with ten rounds the ratio moved by a tenth from run to run.
+  const rounds = quick ? 6 : 42;
+  const results = await inTurns(rounds, {
+    log: each((i) => log.publish(TOPIC, batches[i])),
+    raw: each((i) => raw.append(frames[i], PARTITIONS)),
+    singles: each((i) => Promise.all(batches[i].map((record) => log.publish(TOPIC, [record])))),
+  });
+  for (const each of Object.values(results)) each.splice(0, 2);
+  const awaited = await inTurns(quick ? 50 : 500, {
+    log: (i) => timed(() => log.publish(TOPIC, [batches[0][i]])),
+    raw: (i) => timed(() => raw.append([frames[0][i]], PARTITIONS)),
+  });
+
+  const ofRaw = ratios(ratesOf(results.log), ratesOf(results.raw));
+  console.log(`\npublish: ${(rounds - 2) * batches.length * BATCH} events of ${frames[0][0].length} bytes`);
+  printTable(
+    ['', 'the log', 'µs CPU each', 'raw LMDB', 'µs CPU each', 'of raw', ''],
+    [
+      [
+        `batches of ${BATCH}`,
+        ...rateCells(results.log),
+        ...rateCells(results.raw),
+        spread(ofRaw, decimals(2)),
+        `${atLeast(median(ofRaw), 0.6)}; ${atLeast(median(ratesOf(results.log)), 100_000, thousands)}`,
+      ],
+      [`single calls, ${BATCH} in flight`, ...rateCells(results.singles)],
+      [
+        'one call after the other, ms',
+        waits(awaited.log),
+        '',
+        waits(awaited.raw),
+        '',
+        ratioOfMedians(awaited.log, awaited.raw),
+      ],
+    ],
+  );
+  await raw.close();
+  await log.close();
+}
+
+async function consume(quick) {
+  const rows = [];
+  const bare = ({ key }) => ({ key, value: Buffer.alloc(400, 'v'), headers: [] });
+  const count = quick ? 20_000 : 200_000;
+  for (const { kind, records } of [
+    { kind: '10 headers', records: makeRecords(BATCH) },
+    { kind: 'no headers', records: makeRecords(BATCH).map(bare) },
+  ]) {
+    const log = await openLog(freshFolder());
+    const raw = openRaw(freshFolder());
+    const frames = encodeFrames(records);
+    for (let i = 0; i < count / BATCH; i++) {
+      await log.publish(TOPIC, records);
+      await raw.append(frames, PARTITIONS);
     }
-    rates.raw.push(perSecond(20 * BATCH, now() - start));
+    const costs = [];
+    await consumed(log, 'warm', count);
+    const rates = await inTurns(quick ? 2 : 7, {
+      async subscribe(round) {
+        const { ms, cost } = await consumed(log, `group-${round}`, count);
+        costs.push(cost);
+        return count / (ms / 1_000);
+      },
+      read: () => scanRate(log.read({ topic: TOPIC }), count),
+      raw: () => scanRate(raw.scan(), count),
+    });
+    const ofRaw = (some) => spread(ratios(some, rates.raw), decimals(2));
+    rows.push(
+      [
+        `subscribe, ${kind}`,
+        spread(rates.subscribe, thousands),
+        spread(rates.raw, thousands),
+        ofRaw(rates.subscribe),
+        spread(costs, decimals(2)),
+        atLeast(median(rates.subscribe), 300_000, thousands),
+      ],
+      [`read, ${kind}`, spread(rates.read, thousands), '', ofRaw(rates.read), '', ''],
+    );
+    await raw.close();
+    await log.close();
   }
-  for (const each of [rates.ours, rates.raw]) each.splice(0, 2);
-  const ratio = median(rates.ours.map((rate, i) => rate / rates.raw[i]));
-  console.log(
-    `publish, ${BATCH} a batch, frames of ${frames[0].length} bytes   ours ${text(median(rates.ours))}   raw ${text(median(rates.raw))}   ratio ${ratio.toFixed(2)}   (want >= 0.60 and >= 100 k/s)`,
-  );
+  console.log(`\nconsume: ${count} events, a receiver that does nothing; joining the group included, but in the µs`);
+  printTable(['', 'the log', 'raw scan', 'of raw', 'µs CPU each', ''], rows);
+}
 
-  const singles = [];
-  for (let i = 0; i < 500; i++) {
-    const start = now();
-    await ours.publish('course', [records[i]]);
-    singles.push(now() - start);
-  }
-  console.log(
-    `publish, one awaited at a time            p50 ${percentile(singles, 0.5).toFixed(2)} ms   p99 ${percentile(singles, 0.99).toFixed(2)} ms`,
-  );
-  const start = now();
-  for (let i = 0; i < 20; i++) await Promise.all(records.map((record) => ours.publish('course', [record])));
-  console.log(`publish, single calls, 1 000 in flight       ${text(perSecond(20 * BATCH, now() - start))}`);
-  await raw.root.close();
-  await ours.close();
+async function scanRate(values, count) {
+  const stop = stopwatch();
+  let seen = 0;
+  for await (const value of values) seen += value === undefined ? 0 : 1;
+  if (seen !== count) throw new Error(`${seen} of ${count} records were read`);
+  return count / (stop().ms / 1_000);
 }
 
 /** `cost` is that of an event behind the first batch: to join a group costs the same before ten thousand events and before a million. */
 async function consumed(log, group, count) {
   let seen = 0;
-  let before;
+  let behindFirst;
   let first;
-  let done;
-  const all = new Promise((resolve) => (done = resolve));
-  const start = now();
+  let finish;
+  const all = new Promise((resolve) => (finish = resolve));
+  const stop = stopwatch();
   const subscription = await log.subscribe(
-    { topics: ['course'], group },
-    {
-      assigned() {},
-      receive({ records }) {
-        before ??= process.cpuUsage();
-        first ??= records.length;
-        seen += records.length;
-        if (seen === count) done(spent(before) / (count - first));
-      },
-      revoking: async () => {},
-      lost() {},
-      trouble() {},
-    },
+    { topics: [TOPIC], group },
+    receiver(({ records }) => {
+      behindFirst ??= stopwatch();
+      first ??= records.length;
+      seen += records.length;
+      if (seen === count) finish(behindFirst().cpuUs / (count - first));
+    }),
   );
   const cost = await all;
-  const ms = now() - start;
+  const { ms } = stop();
   await subscription.stop();
   return { ms, cost };
 }
 
-async function scanRate() {
-  await scanRateOf('events, 8 headers', makeRecords(BATCH, 1_000));
-  await scanRateOf(
-    'plain, no headers',
-    makeRecords(BATCH, 1_000).map(({ key }) => ({ key, value: Buffer.alloc(400, 'v'), headers: [] })),
-  );
-}
-
-async function scanRateOf(kind, records) {
-  const count = 200_000;
-  const log = await opened({ path: fresh() });
-  const raw = openRaw(fresh());
-  const frames = encodeFrames(records);
-  for (let i = 0; i < count / BATCH; i++) {
-    await log.publish('course', records);
-    const put = (frame, j) =>
-      void raw.log.put({ partition: j % PARTITIONS, offset: (i * BATCH + j - (j % PARTITIONS)) / PARTITIONS }, frame);
-    await raw.root.transaction(() => frames.forEach(put));
-  }
-  const rates = { subscribe: [], read: [], raw: [] };
-  const costs = [];
-  for (let round = 0; round < 7; round++) {
-    const { ms, cost } = await consumed(log, `group-${round}`, count);
-    rates.subscribe.push(perSecond(count, ms));
-    costs.push(cost);
-    let start = now();
-    let seen = 0;
-    for await (const record of log.read({ topic: 'course' })) seen += record.partition >= 0 ? 1 : 0;
-    rates.read.push(perSecond(seen, now() - start));
-    start = now();
-    seen = 0;
-    for (const { value } of raw.log.getRange({})) seen += value.length > 0 ? 1 : 0;
-    rates.raw.push(perSecond(seen, now() - start));
-  }
-  const best = (numbers) => text(Math.max(...numbers));
+async function wake(quick) {
+  const [logPath, rawPath] = [freshFolder(), freshFolder()];
+  const log = await openLog(logPath);
+  const raw = openRaw(rawPath);
+  const [logReader, rawReader] = [await startOther(READER, 'log', logPath), await startOther(READER, 'raw', rawPath)];
+  const [record] = makeRecords(1);
+  const [frame] = encodeFrames([record]);
+  const delays = await inTurns(quick ? 50 : 500, {
+    log: () => logReader.arrival(() => log.publish(TOPIC, [record])),
+    raw: () => rawReader.arrival(async () => rawReader.tell(await raw.append([frame], PARTITIONS))),
+  });
   console.log(
-    `subscribe, ${kind}, empty receiver   median ${text(median(rates.subscribe))}   best ${best(rates.subscribe)}   ${median(costs).toFixed(2)} us of processor each   raw scan, best ${best(rates.raw)}   (want >= 300 k/s)`,
+    '\nwake: publish here until another process has the record, flush included; raw: told through a pipe, by hand',
   );
-  console.log(`read, ${kind}                        median ${text(median(rates.read))}   best ${best(rates.read)}`);
-  await raw.root.close();
+  printTable(
+    ['', 'the log', 'raw LMDB', 'of raw', ''],
+    [
+      [
+        'ms',
+        waits(delays.log),
+        waits(delays.raw),
+        ratioOfMedians(delays.log, delays.raw),
+        atMost(median(delays.log), 5, (ms) => `${ms} ms`),
+      ],
+    ],
+  );
+  logReader.end();
+  rawReader.end();
+  await raw.close();
   await log.close();
 }
 
-const reader = (path, task) => fork(fileURLToPath(import.meta.url), ['reader', path, task], { stdio: 'inherit' });
-const heard = (child) => new Promise((resolve) => child.once('message', resolve));
-
-async function wakeUp() {
-  const path = fresh();
-  const log = await opened({ path });
-  const child = reader(path, 'wake');
-  await heard(child);
-  const values = [];
-  for (let i = 0; i < 500; i++) {
-    const answer = heard(child);
-    const sent = now();
-    await log.publish('course', [{ key: Buffer.from(`k${i}`), value: Buffer.from('v'), headers: [] }]);
-    values.push((await answer) - sent);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+async function idle(quick) {
+  const path = freshFolder();
+  const log = await openLog(path);
+  await log.close();
+  const other = await startOther(READER, 'idle', path, quick ? 3 : 20);
+  const share = await other.heard();
   console.log(
-    `publish to another process, flush included  p50 ${percentile(values, 0.5).toFixed(2)} ms   p99 ${percentile(values, 0.99).toFixed(2)} ms   (want p50 <= 5 ms)`,
+    `\nidle: a subscriber of ${PARTITIONS} partitions takes ${percent(share)} of a core   ${atMost(share, 0.01, percent)}`,
   );
-  child.disconnect();
-  await log.close();
+  other.end();
 }
 
-async function idle() {
-  const path = fresh();
-  const log = await opened({ path });
-  await log.close();
-  const child = reader(path, 'idle');
-  const share = await heard(child);
-  console.log(`an idle subscriber, 8 partitions            ${(share * 100).toFixed(2)} % of one core   (want <= 1 %)`);
-  child.disconnect();
+/** What one event costs, publishing and consuming, as the log and its keys grow: processor time, which other processes blur less. */
+async function flat(quick) {
+  console.log('\nflat: what an event costs, in µs of processor; consuming behind the first batch');
+  printGrowth('backlog', ['publish', 'consume'], await ofBacklogs(quick ? [100_000] : [100_000, 1_000_000]));
+  printGrowth('keys', ['publish', 'consume'], await ofKeys(quick ? [100, 10_000] : [100, 1_000, 10_000, 100_000]));
 }
 
-/** What one event costs, publishing and consuming, as the log and its keys grow: processor time, which other processes do not blur. */
-async function flat() {
-  const rows = [];
-  const log = await opened({ path: fresh() });
-  const batch = makeRecords(BATCH, 1_000);
-  await publishCost(log, batch, 50);
-  await medianConsumeCost(log, 'warm', 50 * BATCH);
+async function ofBacklogs(backlogs) {
+  const log = await openLog(freshFolder());
+  const batch = makeRecords(BATCH);
+  await publishCosts(log, batch, 50);
+  await consumeCosts(log, 'warm', 50 * BATCH);
+  const worlds = [{ size: 10_000, ...(await smallBacklog(batch)) }];
   let stored = 50 * BATCH;
-  for (const backlog of [100_000, 1_000_000]) {
-    if (stored === 50 * BATCH) rows.push(['backlog 10000', ...(await smallBacklog(batch))]);
-    await publishCost(log, batch, (backlog - stored) / BATCH);
-    const publish = await publishCost(log, batch, 50);
-    stored = backlog + 50 * BATCH;
-    rows.push([`backlog ${backlog}`, publish, await medianConsumeCost(log, `group-${backlog}`, stored)]);
+  for (const size of backlogs) {
+    await publishCosts(log, batch, (size - stored) / BATCH);
+    const publish = await publishCosts(log, batch, 50);
+    stored = size + 50 * BATCH;
+    worlds.push({ size, publish, consume: await consumeCosts(log, `group-${size}`, stored) });
   }
   await log.close();
-  for (const keys of [100, 1_000, 10_000, 100_000]) {
-    const other = await opened({ path: fresh() });
-    const all = makeRecords(100_000, keys);
-    await publishCost(other, all.slice(0, BATCH), 20);
-    const publish = await publishCost(other, all, 100);
-    rows.push([`keys ${keys}`, publish, await medianConsumeCost(other, 'group', 120 * BATCH)]);
-    await other.close();
-  }
-  console.log('\ncost of one event, in microseconds of processor   publish   consume');
-  for (const [name, publish, consume] of rows) {
-    console.log(`${name.padEnd(49)} ${publish.toFixed(2).padStart(7)} ${consume.toFixed(2).padStart(9)}`);
-  }
-  const spread = (part, column) => {
-    const values = rows.filter(([name]) => name.startsWith(part)).map((row) => row[column]);
-    return (Math.max(...values) / Math.min(...values)).toFixed(2);
-  };
-  console.log(
-    `spread over backlog ${spread('backlog', 1)} / ${spread('backlog', 2)}, over keys ${spread('keys', 1)} / ${spread('keys', 2)}   (want <= 1.3)`,
-  );
+  return worlds;
 }
 
 // A small backlog is made and read several times: a single pass takes a few hundredths of a second.
 async function smallBacklog(batch) {
-  const publish = [];
-  const consume = [];
+  const costs = { publish: [], consume: [] };
   for (let i = 0; i < 10; i++) {
-    const log = await opened({ path: fresh() });
-    publish.push(await publishCost(log, batch, 10));
-    for (let j = 0; j < 3; j++) consume.push((await consumed(log, `group-${j}`, 10 * BATCH)).cost);
+    const log = await openLog(freshFolder());
+    costs.publish.push(median(await publishCosts(log, batch, 10)));
+    for (let j = 0; j < 3; j++) costs.consume.push((await consumed(log, `group-${j}`, 10 * BATCH)).cost);
     await log.close();
   }
-  return [median(publish), median(consume)];
+  return costs;
 }
 
-/** The median over tens of batches: a neighbour on the machine costs one of them, not all. */
-async function publishCost(log, records, batches) {
+async function ofKeys(sizes) {
+  const worlds = [];
+  for (const size of sizes) {
+    const log = await openLog(freshFolder());
+    const records = makeRecords(100_000, size);
+    await publishCosts(log, records.slice(0, BATCH), 20);
+    const publish = await publishCosts(log, records, 100);
+    worlds.push({ size, publish, consume: await consumeCosts(log, 'group', 120 * BATCH) });
+    await log.close();
+  }
+  return worlds;
+}
+
+/** One cost for each ten batches: a neighbour on the machine spoils one of them, not all. */
+async function publishCosts(log, records, batches) {
   const costs = [];
   for (let i = 0; i < batches; i += 10) {
-    const before = process.cpuUsage();
+    const stop = stopwatch();
     for (let j = i; j < i + 10; j++) {
       const at = (j * BATCH) % records.length;
-      await log.publish('course', records.slice(at, at + BATCH));
+      await log.publish(TOPIC, records.slice(at, at + BATCH));
     }
-    costs.push(spent(before) / (10 * BATCH));
+    costs.push(stop().cpuUs / (10 * BATCH));
   }
-  return median(costs);
+  return costs;
 }
 
-async function medianConsumeCost(log, group, count) {
+async function consumeCosts(log, group, count) {
   const costs = [];
   for (let i = 0; i < 5; i++) costs.push((await consumed(log, `${group}-${i}`, count)).cost);
-  return median(costs);
-}
-
-function spent(before) {
-  const { user, system } = process.cpuUsage(before);
-  return user + system;
-}
-
-async function beReader(path, task) {
-  const log = await opened({ path });
-  await log.subscribe(
-    { topics: ['course'], group: 'catalog', from: 'latest' },
-    {
-      assigned() {},
-      receive: ({ records }) => records.length > 0 && task === 'wake' && void process.send(now()),
-      revoking: async () => {},
-      lost() {},
-      trouble() {},
-    },
-  );
-  process.on('disconnect', () => log.close());
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
-  if (task === 'wake') return process.send('ready');
-  const before = process.cpuUsage();
-  const start = now();
-  await new Promise((resolve) => setTimeout(resolve, 10_000));
-  const { user, system } = process.cpuUsage(before);
-  process.send((user + system) / 1_000 / (now() - start));
-}
-
-if (process.argv[2] === 'reader') await beReader(process.argv[3], process.argv[4]);
-else {
-  const parts = { publish: publishRate, scan: scanRate, wake: wakeUp, idle, flat };
-  const wanted = process.argv.slice(2);
-  try {
-    for (const [name, part] of Object.entries(parts)) if (wanted.length === 0 || wanted.includes(name)) await part();
-  } finally {
-    for (const directory of directories) rmSync(directory, { recursive: true, force: true });
-  }
+  return costs;
 }
