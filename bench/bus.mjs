@@ -1,201 +1,290 @@
 /**
- * The whole bus on the embedded log: what one event costs from `send` to the handler, Avro written and read, and how that moves with
- * backlog, keys and handlers. Trust the ratios.
- *
- *   npm run bench -- bus, or after a build: node bench/bus.mjs [send] [consume] [latency] [flat]
+ * The whole bus on the embedded log: what one event costs from `send` to the handler, Avro written and read, beside the log by itself with
+ * the same records; and how that moves with backlog, keys and handlers.
  */
-import { fork } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { createBus } from '../libs/core/dist/index.js';
 import { embedded } from '../libs/embedded/dist/index.js';
-import { COURSE_CATALOG_INFO_CHANGED } from '../libs/openedx/dist/index.js';
+import { freshFolder, runBenchmark } from './benchmark.mjs';
+import { TOPIC, busOn, course, event } from './bus/course.mjs';
+import { receiver } from './embedded/log.mjs';
+import {
+  atLeast,
+  decimals,
+  inTurns,
+  measured,
+  median,
+  printGrowth,
+  printTable,
+  rateCells,
+  rateOf,
+  ratesOf,
+  ratioOfMedians,
+  ratios,
+  spread,
+  stopwatch,
+  thousands,
+  timed,
+  waits,
+} from './figures.mjs';
+import { startOther } from './other-process.mjs';
 
-const TOPIC = 'course-catalog-info-changed';
-const ROUTES = { [COURSE_CATALOG_INFO_CHANGED.type]: { [TOPIC]: { keyField: 'catalog_info.course_key' } } };
-const parts = process.argv.slice(2).filter((arg) => !arg.startsWith('-'));
-const asked = (part) => parts.length === 0 || parts.includes(part);
+const READER = new URL('bus/reader.mjs', import.meta.url);
+const BATCH = 1_000;
 
-const directories = [];
-const fresh = () =>
-  directories[directories.push(mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'event-bus-bench-'))) - 1];
-const percentile = (numbers, p) =>
-  numbers.toSorted((a, b) => a - b)[Math.min(numbers.length - 1, Math.floor(numbers.length * p))];
-const k = (perSecond) => `${(perSecond / 1_000).toFixed(1)} k/s`.padStart(10);
-
-function course(n) {
-  return {
-    catalog_info: {
-      course_key: `course-v1:edX+Demo+${n}`,
-      name: `A course about something, number ${n}`,
-      schedule_data: { start: '2026-01-02T03:04:05.678901+00:00', pacing: 'self' },
-      hidden: false,
-      invitation_only: false,
+const PARTS = { send, consume, latency, flat };
+await runBenchmark(
+  {
+    name: 'bus',
+    title: 'the whole bus on the embedded log, beside the log by itself',
+    parts: {
+      send: 'validated, encoded, flushed to disk',
+      consume: 'read, decoded, handled by a handler that does nothing',
+      latency: 'send in one process until the handler in another',
+      flat: 'what an event costs as backlog, keys and handlers grow',
     },
-  };
-}
+  },
+  async ({ parts, quick }) => {
+    for (const part of parts) await PARTS[part](quick);
+  },
+);
 
-const makeBus = (path, options = {}) =>
-  createBus({
-    service: 'bench',
-    transport: embedded({ path }),
-    routes: ROUTES,
-    events: [COURSE_CATALOG_INFO_CHANGED],
-    ...options,
+async function send(quick) {
+  const count = quick ? 5_000 : 30_000;
+  const bus = busOn(freshFolder());
+  await bus.open();
+  const path = freshFolder();
+  await fill(path, count, 1_000);
+  const log = await openLog(freshFolder());
+  const records = await recordsOf(path);
+  await sendAll(bus, 20_000, 1_000);
+  await log.publish(TOPIC, records);
+
+  const {
+    bus: ours,
+    few,
+    log: alone,
+  } = await inTurns(quick ? 2 : 7, {
+    bus: () => measured(count, () => sendAll(bus, count, 1_000)),
+    few: () => measured(count, () => sendAll(bus, count, 1_000, 100)),
+    log: () =>
+      measured(count, async () => {
+        for (let i = 0; i < count; i += BATCH) await log.publish(TOPIC, records.slice(i, i + BATCH));
+      }),
+  });
+  const awaited = await inTurns(quick ? 50 : 500, {
+    bus: (n) => timed(() => bus.send(event, course(n))),
+    log: (n) => timed(() => log.publish(TOPIC, [records[n]])),
   });
 
-/** Sends `count` events over `keys` keys, `inFlight` at a time. Answers events per second and processor time per event. */
-async function send(bus, count, keys, inFlight = 1_000) {
-  const cpu = process.cpuUsage();
-  const startedAt = performance.now();
-  for (let n = 0; n < count; n += inFlight) {
-    await Promise.all(
-      Array.from({ length: Math.min(inFlight, count - n) }, (_, i) =>
-        bus.send(COURSE_CATALOG_INFO_CHANGED, course((n + i) % keys)),
-      ),
-    );
-  }
-  return rates(count, startedAt, cpu);
+  console.log(
+    `\nsend: ${count} events over 1000 keys, validated, encoded, flushed to disk; the log: the same records in batches`,
+  );
+  printTable(
+    ['', 'the bus', 'µs CPU each', 'the log alone', 'µs CPU each', 'of the log'],
+    [
+      [
+        '1000 sends in flight',
+        ...rateCells(ours),
+        ...rateCells(alone),
+        spread(ratios(ratesOf(ours), ratesOf(alone)), decimals(2)),
+      ],
+      ['100 sends in flight', ...rateCells(few), '', '', ''],
+      [
+        'one awaited at a time, ms',
+        waits(awaited.bus),
+        '',
+        waits(awaited.log),
+        '',
+        ratioOfMedians(awaited.bus, awaited.log),
+      ],
+    ],
+  );
+  await log.close();
+  await bus.close();
 }
 
-/** Handles everything that is in the log, in a group of its own. */
-async function consume(path, count, { handlers = 1, handle = async () => {} } = {}) {
-  const bus = makeBus(path);
-  let handled = 0;
-  let finish;
-  const all = new Promise((resolve) => (finish = resolve));
-  const group = `bench-${Math.random().toString(36).slice(2)}`;
-  for (let h = 0; h < handlers; h++) {
-    bus.handle(COURSE_CATALOG_INFO_CHANGED, { id: `handler-${h}`, group }, async (data, context) => {
-      await handle(data, context);
-      if (++handled === count * handlers) finish();
-    });
+async function consume(quick) {
+  const count = quick ? 10_000 : 100_000;
+  const path = freshFolder();
+  await fill(path, count, 1_000);
+  const log = await openLog(path);
+  await consumed(path, count);
+  await received(log, 'warm', count);
+
+  const { bus, log: alone } = await inTurns(quick ? 2 : 7, {
+    bus: () => consumed(path, count),
+    log: (round) => received(log, `alone-${round}`, count),
+  });
+
+  console.log(
+    `\nconsume: ${count} events over 1000 keys, behind the first ${BATCH}; the log: a receiver that does nothing`,
+  );
+  printTable(
+    ['', 'the bus', 'µs CPU each', 'the log alone', 'µs CPU each', 'of the log', ''],
+    [
+      [
+        'a handler that does nothing',
+        ...rateCells(bus),
+        ...rateCells(alone),
+        spread(ratios(ratesOf(bus), ratesOf(alone)), decimals(2)),
+        atLeast(median(ratesOf(bus)), 80_000, thousands),
+      ],
+    ],
+  );
+  await log.close();
+}
+
+async function latency(quick) {
+  const [busPath, logPath] = [freshFolder(), freshFolder()];
+  const bus = busOn(busPath);
+  await bus.open();
+  await bus.send(event, course(0));
+  const [record] = await recordsOf(busPath);
+  const log = await openLog(logPath);
+  const readers = { bus: await startOther(READER, 'bus', busPath), log: await startOther(READER, 'log', logPath) };
+  const delays = await inTurns(quick ? 50 : 500, {
+    bus: (n) => readers.bus.arrival(() => bus.send(event, course(n))),
+    log: () => readers.log.arrival(() => log.publish(TOPIC, [record])),
+  });
+  console.log(
+    '\nlatency: send in one process until the handler in another, flush included; the log: publish until received',
+  );
+  printTable(
+    ['', 'the bus', 'the log alone', 'of the log'],
+    [['ms', waits(delays.bus), waits(delays.log), ratioOfMedians(delays.bus, delays.log)]],
+  );
+  for (const reader of Object.values(readers)) reader.end();
+  await log.close();
+  await bus.close();
+}
+
+async function flat(quick) {
+  const rounds = quick ? 2 : 5;
+  await fill(freshFolder(), 20_000, 1_000); // warms up
+  console.log(
+    '\nflat: what an event costs, in µs of processor; handling behind the first thousand, all sizes in turns',
+  );
+
+  const backlogs = quick ? [10_000, 50_000] : [10_000, 100_000, 1_000_000];
+  const ofBacklogs = await worldsOf(backlogs, (count) => ({ count }));
+  await handleInTurns(rounds, ofBacklogs);
+  printGrowth('backlog', ['send', 'handle'], ofBacklogs);
+
+  const keys = quick ? [100, 10_000] : [100, 1_000, 10_000, 100_000];
+  const ofKeys = await worldsOf(keys, (keys) => ({ count: quick ? 20_000 : 200_000, keys }));
+  await handleInTurns(rounds, ofKeys);
+  printGrowth('keys', ['send', 'handle'], ofKeys);
+
+  const ofHandlers = await worldsOf([1, 5, 50], (handlers) => ({ count: 20_000, handlers }));
+  await handleInTurns(rounds, ofHandlers);
+  printGrowth('handlers, each delivery', ['handle'], ofHandlers, { fromFirst: true });
+}
+
+/** A filled log for each size, and what the last sends to it cost. */
+async function worldsOf(sizes, optionsOf) {
+  const worlds = [];
+  for (const size of sizes) {
+    const world = { size, path: freshFolder(), keys: 1_000, handlers: 1, handle: [], ...optionsOf(size) };
+    worlds.push({ ...world, send: await fill(world.path, world.count, world.keys) });
   }
-  const cpu = process.cpuUsage();
-  const startedAt = performance.now();
+  return worlds;
+}
+
+/** Small worlds are read more than once a turn: a single pass of ten thousand takes a tenth of a second. */
+async function handleInTurns(rounds, worlds) {
+  await consumed(worlds[0].path, worlds[0].count); // warms up
+  for (let round = 0; round < rounds; round++) {
+    for (const { path, count, handlers, handle } of worlds) {
+      const passes = Math.max(1, Math.round(100_000 / (count * handlers)));
+      for (let pass = 0; pass < passes; pass++) handle.push((await consumed(path, count, handlers)).cpuUs);
+    }
+  }
+}
+
+// ---- the bus
+
+/** Fills a log. Answers what a send cost, in µs of processor, for each of the last twenty thousands. */
+async function fill(path, count, keys) {
+  const bus = busOn(path);
+  await bus.open();
+  const costs = [];
+  for (let n = 0; n < count; n += BATCH) {
+    const stop = stopwatch();
+    await sendAll(bus, BATCH, keys, BATCH, n);
+    costs.push(stop().cpuUs / BATCH);
+  }
+  await bus.close();
+  return costs.slice(-20);
+}
+
+/** Sends `count` events over `keys` keys, `inFlight` at a time. */
+async function sendAll(bus, count, keys, inFlight = 1_000, from = 0) {
+  for (let n = 0; n < count; n += inFlight) {
+    const some = Math.min(inFlight, count - n);
+    await Promise.all(Array.from({ length: some }, (_, i) => bus.send(event, course((from + n + i) % keys))));
+  }
+}
+
+/** Handles everything that is in the log, in a group of its own. What is measured begins behind the first batch: joining is no part of it. */
+async function consumed(path, count, handlers = 1) {
+  const bus = busOn(path);
+  const group = `bench-${Math.random().toString(36).slice(2)}`;
+  const { handled, done } = behindFirst(count * handlers);
+  for (let i = 0; i < handlers; i++) bus.handle(event, { id: `handler-${i}`, group }, () => handled(1));
   await bus.start();
-  await all;
-  const result = rates(count * handlers, startedAt, cpu);
+  const result = await done;
   await bus.close();
   return result;
 }
 
-function rates(count, startedAt, cpu) {
-  const ms = performance.now() - startedAt;
-  const { user, system } = process.cpuUsage(cpu);
-  return { perSecond: (count / ms) * 1_000, cpuUs: (user + system) / count };
+// ---- the log by itself
+
+async function openLog(path) {
+  const log = embedded({ path });
+  await log.open();
+  await log.ensureTopic(TOPIC);
+  return log;
 }
 
-/** The median run of several: one of them always meets something else on the machine. */
-async function middle(runs, run) {
-  const results = [];
-  for (let i = 0; i < runs; i++) results.push(await run());
-  return results.toSorted((a, b) => a.perSecond - b.perSecond)[runs >> 1];
-}
-
-async function filled(count, keys) {
-  const path = fresh();
-  const bus = makeBus(path);
-  await bus.open();
-  await send(bus, count, keys);
-  await bus.close();
-  return path;
-}
-
-const line = (what, { perSecond, cpuUs }, ratio) =>
-  console.log(
-    `  ${what.padEnd(44)}${k(perSecond)}   ${cpuUs.toFixed(1).padStart(6)} µs cpu${ratio === undefined ? '' : `   ${ratio.toFixed(2)}x`}`,
-  );
-
-if (process.send !== undefined) await child();
-else await main();
-
-async function main() {
-  try {
-    if (asked('send')) await benchSend();
-    if (asked('consume')) await benchConsume();
-    if (asked('latency')) await benchLatency();
-    if (asked('flat')) await benchFlat();
-  } finally {
-    for (const path of directories) rmSync(path, { recursive: true, force: true });
-  }
-}
-
-async function benchSend() {
-  console.log('send: validated, encoded, flushed to disk');
-  const bus = makeBus(fresh());
-  await bus.open();
-  await send(bus, 20_000, 1_000);
-  line('1 000 concurrent sends', await middle(5, () => send(bus, 30_000, 1_000)));
-  line('100 concurrent sends', await middle(3, () => send(bus, 10_000, 1_000, 100)));
-  line('one awaited at a time', await middle(3, () => send(bus, 500, 1_000, 1)));
-  await bus.close();
-}
-
-async function benchConsume() {
-  console.log('consume: read, decoded, handled by a handler that does nothing');
-  const path = await filled(100_000, 1_000);
-  await consume(path, 100_000);
-  line('100 000 events, 1 000 keys', await middle(5, () => consume(path, 100_000)));
-}
-
-/** Two processes: send here, handle there. */
-async function benchLatency() {
-  console.log('send in one process to handler in another, 200 events a second');
-  const path = fresh();
-  const bus = makeBus(path);
-  await bus.open();
-  const other = fork(fileURLToPath(import.meta.url), [path], { stdio: 'inherit' });
-  await new Promise((resolve) => other.once('message', resolve));
-  const sentAt = new Map();
-  const delays = [];
-  let seen;
-  other.on('message', ({ id, at }) => {
-    delays.push(at - sentAt.get(id));
-    if (delays.length === 1_000) seen();
-  });
-  const all = new Promise((resolve) => (seen = resolve));
-  for (let n = 0; n < 1_000; n++) {
-    const at = performance.timeOrigin + performance.now();
-    void bus.send(COURSE_CATALOG_INFO_CHANGED, course(n), { headers: { bench: String(n) } });
-    sentAt.set(String(n), at);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  await all;
-  other.disconnect();
-  await bus.close();
-  console.log(
-    `  p50 ${percentile(delays, 0.5).toFixed(2)} ms, p99 ${percentile(delays, 0.99).toFixed(2)} ms, flush included`,
-  );
-}
-
-async function child() {
-  const bus = makeBus(process.argv[2]);
-  bus.handle(COURSE_CATALOG_INFO_CHANGED, { id: 'latency' }, (_, context) => {
-    process.send({ id: context.headers.bench, at: performance.timeOrigin + performance.now() });
-  });
-  await bus.start();
-  process.send('ready');
-  process.once('disconnect', () => void bus.close());
-}
-
-async function benchFlat() {
-  console.log('cost of an event as the world grows: ratio to the smallest of its row, processor time');
-  const row = async (what, sizes, measure) => {
-    let first;
-    for (const size of sizes) {
-      const result = await measure(size);
-      first ??= result.cpuUs;
-      line(`${what} ${size.toLocaleString('en')}`, result, result.cpuUs / first);
-    }
+/** What is in a log, as the codec handed it over: headers that say the same in all records are the same bytes in all. */
+async function recordsOf(path) {
+  const log = await openLog(path);
+  const same = new Map();
+  const shared = ([name, bytes]) => {
+    const text = `${name}: ${bytes}`;
+    if (!same.has(text)) same.set(text, [name, bytes]);
+    return same.get(text);
   };
-  await row('backlog', [10_000, 100_000, 1_000_000], async (backlog) => consume(await filled(backlog, 1_000), backlog));
-  await row('keys', [100, 1_000, 10_000, 100_000], async (keys) => {
-    const path = await filled(200_000, keys);
-    return middle(3, () => consume(path, 200_000));
-  });
-  const path = await filled(20_000, 1_000);
-  await row('handlers (per delivery)', [1, 5, 50], (handlers) => middle(3, () => consume(path, 20_000, { handlers })));
+  const records = [];
+  for await (const { key, value, headers } of log.read({ topic: TOPIC }))
+    records.push({ key, value, headers: headers.map(shared) });
+  await log.close();
+  return records;
+}
+
+async function received(log, group, count) {
+  const { handled, done } = behindFirst(count);
+  const subscription = await log.subscribe(
+    { topics: [TOPIC], group },
+    receiver(({ records }) => handled(records.length)),
+  );
+  const result = await done;
+  await subscription.stop();
+  return result;
+}
+
+// ---- figures
+
+/** `done` resolves to the rate and cost of `count` deliveries but the first thousand. */
+function behindFirst(count) {
+  let seen = 0;
+  let measuredFrom;
+  let stop;
+  let finish;
+  const done = new Promise((resolve) => (finish = resolve));
+  const handled = (some) => {
+    seen += some;
+    if (stop === undefined && seen >= BATCH) [stop, measuredFrom] = [stopwatch(), seen];
+    else if (seen === count) finish(rateOf(count - measuredFrom, stop()));
+  };
+  return { handled, done };
 }
