@@ -24,8 +24,8 @@ await runTask({
     return answer;
   },
 
-  async consume({ topic, group, count, mode }) {
-    const { handled, done } = consuming(count);
+  async consume({ topic, group, mode, ...load }) {
+    const { handled, done } = consuming(load);
     const handle = ({ value, headers }) => {
       decode(value, headers);
       handled();
@@ -58,8 +58,8 @@ await runTask({
     return answer;
   },
 
-  async slow({ topic, group, count, handlerMs }) {
-    const { handled, done } = consuming(count);
+  async slow({ topic, group, handlerMs, ...load }) {
+    const { handled, done } = consuming(load);
     const consumer = await reading(topic, group, {
       eachMessage: async ({ message }) => {
         decode(message.value, message.headers);

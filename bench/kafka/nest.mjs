@@ -19,8 +19,8 @@ await runTask({
     return answer;
   },
 
-  async consume({ topic, group, count }) {
-    const { handled, done } = consuming(count);
+  async consume({ topic, group, ...load }) {
+    const { handled, done } = consuming(load);
     const app = await serving(topic, group, handled);
     const answer = await done;
     await app.close();
@@ -37,8 +37,8 @@ await runTask({
     return answer;
   },
 
-  async slow({ topic, group, count, handlerMs }) {
-    const { handled, done } = consuming(count);
+  async slow({ topic, group, handlerMs, ...load }) {
+    const { handled, done } = consuming(load);
     const app = await serving(topic, group, () => sleep(handlerMs).then(handled));
     const answer = await done;
     await app.close();

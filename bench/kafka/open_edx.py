@@ -27,24 +27,29 @@ def main():
     os._exit(0)
 
 
-def task_publish(topic, count, **_):
+def task_publish(topic, warmSeconds, seconds, **_):
     send = sender(topic)
-    for number in range(count // 10):
-        send(number)
-    flush()
+    send_for(warmSeconds, send)
     stop = stopwatch()
-    for number in range(count):
-        send(number)
+    return stop(send_for(seconds, send))
+
+
+def send_for(seconds, send):
+    until = time.perf_counter() + seconds
+    sent = 0
+    while time.perf_counter() < until:
+        send(sent)
+        sent += 1
     flush()
-    return stop(count)
+    return sent
 
 
-def task_consume(topic, group, count, **_):
-    return consumed(topic, group, count, lambda: None)
+def task_consume(topic, group, warmSeconds, seconds, **_):
+    return consumed(topic, group, warmSeconds, seconds, lambda: None)
 
 
-def task_slow(topic, group, count, handlerMs, **_):
-    return consumed(topic, group, count, lambda: time.sleep(handlerMs / 1000))
+def task_slow(topic, group, warmSeconds, seconds, handlerMs, **_):
+    return consumed(topic, group, warmSeconds, seconds, lambda: time.sleep(handlerMs / 1000))
 
 
 def task_latency(topic, group, perSecond, seconds, **_):
@@ -140,22 +145,25 @@ def flush():
     get_producer().prepare_for_shutdown()
 
 
-def consumed(topic, group, count, work):
+def consumed(topic, group, warm_seconds, seconds, work):
     from consume import put_at_first_record
 
-    warm = max(1, count // 10)
     seen = 0
+    began = None
     stop = None
     answer = {}
 
     def receiver(**_):
-        nonlocal seen, stop
+        nonlocal seen, began, stop
         work()
         seen += 1
-        if seen == warm:
-            stop = stopwatch()
-        elif seen == count:
-            answer.update(stop(count - warm))
+        now = time.perf_counter()
+        if began is None:
+            began = now
+        elif stop is None and now - began >= warm_seconds:
+            stop, began, seen = stopwatch(), now, 0
+        elif stop is not None and now - began >= seconds and not answer:
+            answer.update(stop(seen))
             consumer._shut_down()
 
     put_at_first_record(topic, group)

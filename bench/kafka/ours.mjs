@@ -13,8 +13,18 @@ await runTask({
     return answer;
   },
 
-  async consume({ topic, group, count }) {
-    const { handled, done } = consuming(count);
+  /** So many events for others to read. */
+  async fill({ topic, count }) {
+    const bus = busOn(topic);
+    await bus.open();
+    for (let n = 0; n < count; n += 1_000)
+      await Promise.all(Array.from({ length: 1_000 }, (_, i) => bus.send(event, dataOf(n + i))));
+    await bus.close();
+    return { count };
+  },
+
+  async consume({ topic, group, ...load }) {
+    const { handled, done } = consuming(load);
     const bus = handling(topic, group, handled);
     await bus.start();
     const answer = await done;
@@ -31,8 +41,8 @@ await runTask({
     return answer;
   },
 
-  async slow({ topic, group, count, handlerMs }) {
-    const { handled, done } = consuming(count);
+  async slow({ topic, group, handlerMs, ...load }) {
+    const { handled, done } = consuming(load);
     const bus = handling(topic, group, () => sleep(handlerMs).then(handled));
     await bus.start();
     const answer = await done;

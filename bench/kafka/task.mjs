@@ -10,32 +10,44 @@ export async function runTask(tasks) {
   process.stdout.write(`${JSON.stringify(answer)}\n`, () => process.exit(0));
 }
 
-/** Sends `count` events with `inFlight` sends open at any time, after a tenth as many to warm up. `each` sends so many at a call. */
-export async function publishing({ count, inFlight, each = 1 }, send) {
-  await sendAll(Math.ceil(count / 10), inFlight, each, send);
+/**
+ * Sends for so many seconds with `inFlight` sends open at any time, after `warmSeconds` of the same; the clock stops when all are answered.
+ * `each` sends so many at a call.
+ */
+export async function publishing({ warmSeconds, seconds, inFlight, each = 1 }, send) {
+  await sendFor(warmSeconds, inFlight, each, send);
   const stop = stopwatch();
-  await sendAll(count, inFlight, each, send);
-  return stop(count);
+  return stop(await sendFor(seconds, inFlight, each, send));
 }
 
-async function sendAll(count, inFlight, each, send) {
-  let next = 0;
+async function sendFor(seconds, inFlight, each, send) {
+  const until = performance.now() + seconds * 1_000;
+  let sent = 0;
   const sender = async () => {
-    while (next < count) await send((next += each) - each);
+    while (performance.now() < until) await send((sent += each) - each);
   };
   await Promise.all(Array.from({ length: Math.ceil(inFlight / each) }, sender));
+  return sent;
 }
 
-/** `handled` is to be called for each event; `done` resolves at the last one. The first tenth warms up. */
-export function consuming(count) {
-  const warm = Math.ceil(count / 10);
+/**
+ * `handled` is to be called for each event. From the first on `warmSeconds` pass, then `done` resolves to what was handled in the next
+ * `seconds`, or less when all `stored` events were handled before.
+ */
+export function consuming({ warmSeconds, seconds, stored }) {
   let seen = 0;
-  let stop;
   let finish;
   const done = new Promise((resolve) => (finish = resolve));
+  let end = () => finish(Promise.reject(new Error(`${stored} events were handled before the warm-up was over`)));
+  const measure = () => {
+    const stop = stopwatch();
+    const before = seen;
+    end = () => finish(stop(seen - before));
+    setTimeout(() => end(), seconds * 1_000);
+  };
   const handled = () => {
-    if (++seen === warm) stop = stopwatch();
-    else if (seen === count) finish(stop(count - warm));
+    if (seen++ === 0) setTimeout(measure, warmSeconds * 1_000);
+    if (seen === stored) end();
   };
   return { handled, done };
 }
