@@ -1,13 +1,10 @@
-/**
- * What it costs to write and read one event: our codec against JSON and against avsc by itself. Trust the ratios, not the nanoseconds.
- * Run on the built libraries: npx tsc -b libs/avro && node bench/avro.mjs
- */
-import { execFileSync } from 'node:child_process';
+/** What it costs to write and read one event: our codec against JSON and against avsc by itself. */
 import { createRequire } from 'node:module';
-import os from 'node:os';
 import { avroCodec } from '@event-bus/avro';
 import { memoryStore } from '@event-bus/avro/internal';
 import { defineEvent, schema } from '@event-bus/core';
+import { runBenchmark } from './benchmark.mjs';
+import { decimals, inTurns, median, printTable, ratios, spread, stopwatch } from './figures.mjs';
 
 const avsc = createRequire(import.meta.resolve('@event-bus/avro'))('avsc');
 
@@ -56,60 +53,69 @@ const metadata = {
   sourcelib: '11.2.0',
 };
 
-const codec = avroCodec({ registry: memoryStore() });
-await codec.prepare(changed, route);
-const record = codec.encode(changed, { metadata, data }, route, []);
-const plain = avsc.Type.forSchema(JSON.parse(JSON.stringify(changed.avro)));
-const older = avsc.Type.forSchema({
-  ...changed.avro,
-  fields: [...changed.avro.fields, { name: 'note', type: 'string' }],
-});
-const resolver = plain.createResolver(older);
-const plainBytes = plain.toBuffer(data);
-const olderBytes = older.toBuffer({ ...data, note: 'a field that the reader does not have' });
-const json = Buffer.from(JSON.stringify({ ...metadata, data }));
-
-console.log(`${os.cpus()[0].model}, ${os.cpus().length} cores, Node ${process.version}, commit ${commit()}`);
-console.log(
-  `value ${record.value.length} bytes, as JSON ${Buffer.from(JSON.stringify(data)).length}, ${record.headers.length} headers\n`,
+await runBenchmark(
+  {
+    name: 'avro',
+    title: 'what it costs to write and read one event, beside JSON and avsc by itself',
+    parts: { write: 'value, key and headers', read: 'event type, metadata, value' },
+  },
+  async ({ parts, quick }) => {
+    const codec = avroCodec({ registry: memoryStore() });
+    await codec.prepare(changed, route);
+    const contenders = contendersOf(codec);
+    for (const part of parts) await measure(part, contenders[part], quick ? 5 : 50);
+    await codec.close();
+  },
 );
 
-table('write', [
-  ['JSON: metadata and data as bytes', () => Buffer.from(JSON.stringify({ ...metadata, data }))],
-  ['avsc: toBuffer, value only', () => plain.toBuffer(data)],
-  ['ours: value, key and ten headers', () => codec.encode(changed, { metadata, data }, route, [])],
-]);
-table('read', [
-  ['JSON: metadata and data', () => JSON.parse(json.toString())],
-  ['avsc: fromBuffer, value only', () => plain.fromBuffer(plainBytes)],
-  ['avsc: fromBuffer through a resolver', () => plain.fromBuffer(olderBytes, resolver)],
-  ['ours: event type', () => codec.eventType(record)],
-  ['ours: metadata', () => codec.metadata(record)],
-  ['ours: value', () => codec.decode(changed, record)],
-  ['ours: metadata and value', () => [codec.metadata(record), codec.decode(changed, record)]],
-]);
-await codec.close();
+function contendersOf(codec) {
+  const record = codec.encode(changed, { metadata, data }, route, []);
+  const plain = avsc.Type.forSchema(JSON.parse(JSON.stringify(changed.avro)));
+  const older = avsc.Type.forSchema({
+    ...changed.avro,
+    fields: [...changed.avro.fields, { name: 'note', type: 'string' }],
+  });
+  const resolver = plain.createResolver(older);
+  const plainBytes = plain.toBuffer(data);
+  const olderBytes = older.toBuffer({ ...data, note: 'a field that the reader does not have' });
+  const json = Buffer.from(JSON.stringify({ ...metadata, data }));
+  console.log(
+    `value ${record.value.length} bytes, as JSON ${JSON.stringify(data).length}, ${record.headers.length} headers`,
+  );
+  return {
+    write: {
+      'JSON: metadata and data as bytes': () => Buffer.from(JSON.stringify({ ...metadata, data })),
+      'avsc: toBuffer, value only': () => plain.toBuffer(data),
+      'ours: value, key and ten headers': () => codec.encode(changed, { metadata, data }, route, []),
+    },
+    read: {
+      'JSON: metadata and data': () => JSON.parse(json.toString()),
+      'avsc: fromBuffer, value only': () => plain.fromBuffer(plainBytes),
+      'avsc: fromBuffer through a resolver': () => plain.fromBuffer(olderBytes, resolver),
+      'ours: event type': () => codec.eventType(record),
+      'ours: metadata': () => codec.metadata(record),
+      'ours: value': () => codec.decode(changed, record),
+      'ours: metadata and value': () => [codec.metadata(record), codec.decode(changed, record)],
+    },
+  };
+}
 
-function table(title, rows) {
-  const results = rows.map(([name, run]) => [name, fastest(run)]);
-  const base = results[0][1];
-  console.log(title.padEnd(40), 'ns'.padStart(8), 'of JSON'.padStart(9));
-  for (const [name, ns] of results)
-    console.log(`  ${name}`.padEnd(40), ns.toFixed(0).padStart(8), (ns / base).toFixed(2).padStart(9));
+async function measure(part, contenders, rounds) {
+  const named = Object.entries(contenders);
+  const timed = Object.fromEntries(named.map(([name, run]) => [name, () => nanoseconds(run, 20_000)]));
+  await inTurns(3, timed); // warms up
+  const results = await inTurns(rounds, timed);
+  const [json] = Object.values(results);
   console.log();
+  printTable(
+    [part, 'ns CPU each', 'of JSON'],
+    named.map(([name]) => [name, spread(results[name], decimals(0)), decimals(2)(median(ratios(results[name], json)))]),
+  );
 }
 
-/** The best of many short rounds: what else runs on the machine only ever adds. */
-function fastest(run) {
-  let best = Infinity;
-  for (let round = 0; round < 150; round++) {
-    const start = process.hrtime.bigint();
-    for (let i = 0; i < 5_000; i++) run();
-    best = Math.min(best, Number(process.hrtime.bigint() - start) / 5_000);
-  }
-  return best;
-}
-
-function commit() {
-  return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
+/** Of processor, which other processes blur less. */
+function nanoseconds(run, times) {
+  const stop = stopwatch();
+  for (let i = 0; i < times; i++) run();
+  return (stop().cpuUs * 1_000) / times;
 }

@@ -1,5 +1,4 @@
 import { spawnSync } from 'node:child_process';
-import { arch, cpus, platform, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { UsageError, runCommand } from './command.mjs';
 import { root, setUp } from './setup.mjs';
@@ -8,13 +7,15 @@ import { root, setUp } from './setup.mjs';
 const BENCHES = {
   avro: 'what it costs to write and read one event',
   embedded: 'the embedded log beside raw LMDB',
-  bus: 'the whole bus on the embedded log',
+  bus: 'the whole bus on the embedded log, beside the log by itself',
+  samples: 'Studio and Catalog: how soon a change is seen, what waiting costs, how soon they are there',
   kafka: 'the bus on Kafka beside kafkajs, Nest and the Python package',
 };
 
 const HELP = `npm run bench [-- <name> … [--quick]]
 
-Runnable comparisons. Each prints a table of ratios within one run; machine, versions and commit stand above it.
+Runnable comparisons. Each prints what it ran on, then tables of figures that were taken in turns within one run, with
+what is wanted beside them. Other programs on the machine move rates and waits; processor time and ratios less so.
 
 ${Object.entries(BENCHES)
   .map(([name, what]) => `  ${name.padEnd(10)}${what}`)
@@ -41,7 +42,6 @@ else {
       if (Object.keys(ofOne).length > 0 && positionals.length !== 1)
         throw new UsageError(`--${Object.keys(ofOne)[0]} is for one benchmark that is named.`);
       await setUp();
-      sayWhere();
       const options = Object.entries(ofOne).map(([option, value]) => `--${option}=${value}`);
       for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES))
         run(name, quick ? [...options, '--quick'] : options);
@@ -49,17 +49,9 @@ else {
   );
 }
 
-function sayWhere() {
-  const commit =
-    spawnSync('git', ['describe', '--always', '--dirty'], { cwd: root, encoding: 'utf8' }).stdout?.trim() || 'unknown';
-  console.log(
-    `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, ${platform()} ${arch()}, Node ${process.versions.node}, commit ${commit}`,
-  );
-}
-
 /** @param {string} name @param {string[]} options */
 function run(name, options) {
   const args = [join(root, 'bench', `${name}.mjs`), ...options];
-  console.log(`\n── ${name}`);
-  if (spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' }).status !== 0) process.exitCode = 1;
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+  if (status !== 0) process.exitCode = status ?? 1;
 }

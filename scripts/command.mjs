@@ -34,7 +34,8 @@ function parse(config) {
   try {
     const options = { ...config.options, help: { type: /** @type {const} */ ('boolean'), default: false } };
     const args = /** @type {any} */ (parseArgs({ ...config, options }));
-    return args.values.help ? undefined : args;
+    const { help, ...values } = args.values;
+    return help ? undefined : { ...args, values };
   } catch (error) {
     const [first] = /** @type {Error} */ (error).message.split('. ');
     throw new UsageError(`${first}.`);
