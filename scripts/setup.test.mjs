@@ -10,15 +10,11 @@ import { root } from './setup.mjs';
 test('a fresh clone is installed and compiled, once', { timeout: 60_000 }, () => {
   const clone = freshClone();
 
-  expect(clone.setUp()).toMatchObject({
-    status: 0,
-    lines: [
-      'set-up: installing packages (once)',
-      'set-up: npm ci done in N s',
-      'set-up: compiling all of N packages',
-      'set-up: tsc -b done in N s',
-    ],
-  });
+  const first = clone.setUp();
+  expect(first.status).toBe(0);
+  // What the tutorial shows is what newcomers see.
+  const shown = readFileSync(join(root, 'docs/start.md'), 'utf8').match(/^set-up: .*$/gm) ?? [];
+  expect(first.lines).toEqual(shown.map(withoutNumbers));
   expect(clone.setUp()).toEqual({ status: 0, lines: [] });
 });
 
@@ -99,7 +95,12 @@ function freshClone() {
       const script = join(folder, 'scripts/setup.mjs');
       const { status, stderr } = spawnSync(process.execPath, [script], { ...options, encoding: 'utf8' });
       const lines = stderr.split('\n').filter((line) => line !== '');
-      return { status, lines: lines.map((line) => line.replaceAll(/(?<![A-Z])\d+(\.\d+)?/g, 'N')) };
+      return { status, lines: lines.map(withoutNumbers) };
     },
   };
+}
+
+/** @param {string} line */
+function withoutNumbers(line) {
+  return line.replaceAll(/\d+(\.\d+)?/g, 'N');
 }

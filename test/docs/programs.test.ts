@@ -1,6 +1,6 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -31,7 +31,15 @@ describe('programs on the pages run as they are', () => {
       const [, file] = /^\/\/ (\S+)\n/.exec(code)!;
       writeFileSync(join(folder, file!), code);
     }
-    await finished(run(folder, 'send.mjs', 'Physics'));
+    const sender = run(folder, 'send.mjs', 'Physics');
+    await finished(sender);
+    expect(withoutPlaces(sender.said())).toBe(withoutPlaces(shownFor('node send.mjs Physics')));
+    writeFileSync(
+      join(folder, 'wrong.mjs'),
+      readFileSync(join(folder, 'send.mjs'), 'utf8').replace("pacing: 'self'", 'pacing: 5'),
+    );
+    const wrong = spawnSync(process.execPath, ['wrong.mjs'], { cwd: folder, encoding: 'utf8' });
+    expect(wrong.stderr).toContain(shownFor('node send.mjs'));
     const listener = run(folder, 'listen.mjs');
     await listener.says('"Physics", attempt 1\n');
     await finished(run(folder, 'send.mjs', 'Chaos'));
@@ -44,13 +52,22 @@ describe('programs on the pages run as they are', () => {
     );
     const dead = run(folder, 'dead.mjs');
     await finished(dead);
-    const [, shown] = /\{([^]*)\}/.exec(
-      blocks(page('docs/start.md')).find(({ code }) => code.startsWith('$ node dead.mjs'))!.code,
-    )!;
-    expect(namesIn(dead.said())).toEqual(namesIn(shown!));
+    expect(namesIn(dead.said())).toEqual(namesIn(shownFor('node dead.mjs')));
     expect(dead.said()).toContain("'dead-message': 'there is no place for chaos'");
   });
 });
+
+/** What the tutorial shows below a command. */
+function shownFor(command: string): string {
+  const { code } = blocks(page('docs/start.md')).find(({ code }) => code.startsWith(`$ ${command}\n`))!;
+  return code.slice(code.indexOf('\n') + 1);
+}
+
+const withoutPlaces = (text: string) =>
+  text
+    .replace(/^[\da-f-]{36} /, 'id ')
+    .replace(/\d+,/, 'n,')
+    .replace(/'\w+[.]\d+'/, "'offset'");
 
 const namesIn = (text: string) => [...text.matchAll(/'(dead-\w+)':/g)].map(([, name]) => name);
 

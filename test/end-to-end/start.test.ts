@@ -3,6 +3,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { expect, onTestFinished, test } from 'vitest';
 import { BODY, keyOf, put } from './authors.js';
+import { blocks, page } from '../docs/pages.js';
 import { eventually } from './samples.js';
 import { gone, start } from './started.js';
 
@@ -23,6 +24,39 @@ test('npm start says ready, where and what to try; SIGTERM ends everything', asy
   expect(await run.ended).toMatch(/^(0|143|SIGTERM)$/);
   await gone(pids);
 });
+
+test('what npm start and the first curl say is what the pages show', async () => {
+  const run = await start('npm', ['start']);
+  const { ready } = await run.isReady();
+  const said = ready.map(withoutNumbers);
+  expect(linesFrom('README.md', 'ready after').map(withoutNumbers)).toEqual(said);
+  expect(linesFrom('docs/start.md', 'ready after').map(withoutNumbers)).toEqual(said.slice(0, 3));
+
+  const key = 'course-v1:edX+Demo+2026';
+  const [stored, , , seen] = linesFrom('docs/start.md', '{"course_key"').map(asPattern);
+  expect(JSON.stringify((await put(run.studio, key, BODY)).body)).toMatch(stored!);
+  await eventually(async () => {
+    expect(await (await fetch(`${run.catalog.url}/api/courses/${key}`)).text()).toMatch(seen!);
+  });
+});
+
+/** A block of a page, from the line that begins so. */
+function linesFrom(path: string, beginning: string): string[] {
+  for (const { code } of blocks(page(path))) {
+    const lines = code.trimEnd().split('\n');
+    const at = lines.findIndex((line) => line.startsWith(beginning));
+    if (at >= 0) return lines.slice(at);
+  }
+  throw new Error(`${path} shows nothing that begins with ${beginning}`);
+}
+
+const withoutNumbers = (line: string) => line.replaceAll(/(?<=localhost:|after )\d+(\.\d+)?/g, 'N');
+
+/** Numbers and times may be others; an ellipsis stands for anything. */
+function asPattern(line: string): RegExp {
+  const parts = line.split(/ … |\d+/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`);
+}
 
 test('the services of a start script that is killed stop by themselves', async () => {
   const run = await start(process.execPath, ['scripts/start.mjs']);
