@@ -1,6 +1,15 @@
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -22,6 +31,8 @@ describe('programs on the pages run as they are', () => {
     writeFileSync(join(folder, 'demo.mjs'), program!.code);
     const demo = run(folder, 'demo.mjs');
     await demo.says('course-v1:edX+Demo+2026 is called "Demonstration" now\n');
+    // In a checkout git ignores this one.
+    expect(readdirSync(folder).filter((name) => name !== 'node_modules' && name !== 'demo.mjs')).toEqual(['.data']);
     expect(await demo.interrupt()).toBe(0);
   });
 
