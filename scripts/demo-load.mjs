@@ -198,7 +198,7 @@ function printTable(edits, { byJob, byEvents, job, events }) {
     ['requests to Studio', count(job.requests), '0'],
     ['rows moved', count(job.rows), count(events)],
     ['megabytes read from Studio', (job.bytes / 1e6).toFixed(1), '0'],
-    ['edits it never saw', count(byJob.skipped), count(Math.max(0, edits - events))],
+    ['states it never showed', count(byJob.skipped), count(byEvents.skipped)],
     ['edits missing at the end', count(byJob.missing), count(byEvents.missing)],
   ];
   console.log(`\n${count(edits)} edits`);

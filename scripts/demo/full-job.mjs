@@ -37,7 +37,7 @@ export function startFullJob({ studio, intervalMs, flaky, shows }) {
     const willFail = Math.random() < flaky;
     try {
       const text = await (await fetch(`${studio}/api/courses`)).text();
-      figures.bytes += text.length;
+      figures.bytes += Buffer.byteLength(text);
       store(JSON.parse(text), willFail);
     } catch {
       figures.failed++;

@@ -20,5 +20,6 @@ test('the demonstration compares a full job with events, and finds the same cour
     expect.stringMatching(/^[\d.]+ m?s$/),
   ]);
   expect(row('edits missing at the end')).toEqual(['0', '0']);
-  expect(row('edits it never saw')?.[1]).toBe('0');
+  // The same measure for both: a page that is painted sixty times a second may well pass over a state or two.
+  expect(row('states it never showed')).toEqual([expect.stringMatching(/^\d+$/), expect.stringMatching(/^\d+$/)]);
 });
