@@ -84,7 +84,7 @@ export class Membership {
   #isSilent = false;
   /** A broker does not know a topic of ours: until it is clear why, positions are neither believed nor committed. */
   #isInDoubt = false;
-  readonly #watched = new WeakSet<FetchingBroker>();
+  readonly #watched = new WeakSet<WatchedBroker>();
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -148,7 +148,7 @@ export class Membership {
     return known.filter(({ position }) => position !== undefined).map(({ topic, partition }) => ({ topic, partition }));
   }
 
-  /** Milliseconds since the fetch loop moved. Waiting for room is not standing still. */
+  /** Milliseconds since the fetch loop moved; 0 while it waits for whoever handles records. */
   get idleMs(): number {
     return this.#waiting > 0 ? 0 : systemClock.monotonic() - this.#movedAt;
   }
@@ -210,6 +210,12 @@ export class Membership {
     void Promise.resolve(this.#left).then(() => this.#end(error));
   }
 
+  /** Ends this life although kafkajs would go on. */
+  #break(error: BusError): void {
+    this.#finish(error);
+    void this.#disconnect();
+  }
+
   /** kafkajs waits for the join that is going on, which may take as long as the slowest member. */
   async #disconnect(): Promise<void> {
     await Promise.race([this.#consumer.disconnect().catch(() => {}), delay(systemClock, DISCONNECT_TIMEOUT_MS)]);
@@ -240,7 +246,7 @@ export class Membership {
       const find = cluster.findGroupCoordinator.bind(cluster);
       cluster.findGroupCoordinator = async (group) => {
         await this.#beforeJoin();
-        return find(group);
+        return this.#joining(() => find(group));
       };
       // What has crashed says so only after disconnecting, and waits there for answers that a broker which is away never gives.
       const disconnect = cluster.disconnect.bind(cluster);
@@ -256,6 +262,19 @@ export class Membership {
     await (this.#generation ? this.#leave(this.#generation) : this.#left);
   }
 
+  /**
+   * kafkajs breaks when its first join fails. When a later one does, it fetches on without a generation, or waits for batches that wait
+   * for one: either way nobody would join any more. What a coordinator says of generations and members kafkajs answers with another join.
+   */
+  async #joining<T>(step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      if (!isFenced(error) && !isAnotherJoin(error)) this.#break(this.#failure(error));
+      throw error;
+    }
+  }
+
   // ---- what a broker answers
 
   /**
@@ -263,9 +282,13 @@ export class Membership {
    * fetch until a deleted topic is there again, and goes on at the old position: in a new topic of that name, past its first records.
    */
   #watching<B>(found: B): B {
-    const broker = found as FetchingBroker;
+    const broker = found as WatchedBroker;
     if (this.#watched.has(broker)) return found;
     this.#watched.add(broker);
+    const joinGroup = broker.joinGroup.bind(broker);
+    broker.joinGroup = (request) => this.#joining(() => joinGroup(request));
+    const syncGroup = broker.syncGroup.bind(broker);
+    broker.syncGroup = (request) => this.#joining(() => syncGroup(request));
     const fetch = broker.fetch.bind(broker);
     broker.fetch = async (request) => {
       try {
@@ -289,8 +312,7 @@ export class Membership {
       const topic = await this.#deletedTopic([...generation.partitions.values()]);
       if (topic === undefined || generation !== this.#generation || this.#isStopping) return;
       const text = `Topic "${topic}" was deleted while group "${this.#parts.options.group}" read it. Reading begins at its start once it is there again.`;
-      this.#finish(new BusError('BUS_TOPIC_MISSING', text, { details: { topic } }));
-      void this.#disconnect();
+      this.#break(new BusError('BUS_TOPIC_MISSING', text, { details: { topic } }));
     } catch {
       // Asked again when the next fetch fails.
     } finally {
@@ -346,7 +368,7 @@ export class Membership {
   async #drain(generation: Generation): Promise<void> {
     generation.state = 'leaving';
     this.#changed();
-    await this.#handedBack(generation);
+    await this.#waited(this.#handedBack(generation));
     this.#over(generation);
   }
 
@@ -538,12 +560,20 @@ export class Membership {
 
   /** Waits and beats about once a second. Nothing is thrown away meanwhile, and nothing more is fetched: this is the back-pressure. */
   async #until(isReady: () => boolean, generation: Generation, heartbeat: () => Promise<void>): Promise<void> {
-    this.#waiting++;
-    try {
+    const turns = async () => {
       while (!isReady() && generation.state === 'active') {
         await this.#change(BEAT_PAUSE_MS);
         if (!isReady() && generation.state === 'active') await heartbeat();
       }
+    };
+    await this.#waited(turns());
+  }
+
+  /** Whoever handles records takes its time: that is not standing still. */
+  async #waited(work: Promise<void>): Promise<void> {
+    this.#waiting++;
+    try {
+      await work;
     } finally {
       this.#waiting--;
       this.#movedAt = systemClock.monotonic();
@@ -690,23 +720,26 @@ export class Membership {
   /** kafkajs tries for half a minute before it gives up, and may lose its own crash: alive means that the fetch loop moves. */
   #watch(): void {
     const { group } = this.#parts.options;
+    const isActive = this.#generation?.state === 'active';
     const seconds = Math.round(this.idleMs / 1_000);
     if (this.idleMs > STUCK_MS) {
-      this.#finish(
+      this.#break(
         new BusError('BUS_TRANSPORT_UNAVAILABLE', `The reading of group "${group}" stood still for ${seconds} s.`),
       );
-      void this.#disconnect();
-    } else if (this.idleMs > SILENCE_MS && this.#generation?.state === 'active' && !this.#isSilent) {
+    } else if (this.idleMs > (isActive ? SILENCE_MS : JOIN_SILENCE_MS) && !this.#isSilent) {
       this.#isSilent = true;
-      this.#parts.handlers.onTrouble(
-        new BusError('BUS_TRANSPORT_UNAVAILABLE', `Group "${group}" got no answer from Kafka for ${seconds} s.`),
-      );
+      const text = isActive
+        ? `Group "${group}" got no answer from Kafka for ${seconds} s.`
+        : `Group "${group}" has waited for its partitions for ${seconds} s: its coordinator does not answer, or another member is slow to give its own back.`;
+      this.#parts.handlers.onTrouble(new BusError('BUS_TRANSPORT_UNAVAILABLE', text));
     }
   }
 }
 
 /** What of a broker is used here; not in the types of kafkajs. */
-interface FetchingBroker {
+interface WatchedBroker {
+  joinGroup(request: object): Promise<unknown>;
+  syncGroup(request: object): Promise<unknown>;
   fetch(request: object): Promise<{ readonly responses: readonly { partitions: readonly FetchedPartition[] }[] }>;
 }
 
@@ -718,6 +751,9 @@ interface FetchedPartition {
 
 const isNews = ({ messages, preferredReadReplica = -1 }: FetchedPartition) =>
   messages.length > 0 || preferredReadReplica !== -1;
+
+const isAnotherJoin = (error: unknown) =>
+  ['REBALANCE_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP'].includes(protocolType(error) ?? '');
 
 const isUnknownTopic = (error: unknown) => protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
 
@@ -751,4 +787,6 @@ const GRACE_MS = 1_000;
 const LOOKUP_PAUSE_MS = 500;
 const DISCONNECT_TIMEOUT_MS = 10_000;
 const SILENCE_MS = 15_000;
+// Other members may take 25 s to drain: that is the default.
+const JOIN_SILENCE_MS = 30_000;
 const STUCK_MS = 120_000;

@@ -1,0 +1,125 @@
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { KafkaConsumerOptions } from './client.js';
+import { protocolError } from './cluster.js';
+import { internal } from './library.js';
+import { MadeUpKafka, Subscriber, until } from './made-up-kafka.test.fixture.js';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+/** A consumer that reads two partitions of two brokers, to which somebody writes ten records a second. */
+async function reading(
+  options: Partial<KafkaConsumerOptions> = {},
+): Promise<{ readonly kafka: MadeUpKafka; readonly subscriber: Subscriber }> {
+  const kafka = new MadeUpKafka({ t: [1, 2] });
+  const subscriber = new Subscriber(kafka, options);
+  let written = 0;
+  const writing = setInterval(() => kafka.write('t', written++ % 2, 1), 100);
+  onTestFinished(() => clearInterval(writing));
+  await ranOf(subscriber);
+  await more(subscriber);
+  return { kafka, subscriber };
+}
+
+async function ranOf(subscriber: Subscriber): Promise<void> {
+  let isRunning = false;
+  void subscriber.run().then(() => (isRunning = true));
+  await until(() => isRunning, 10_000);
+}
+
+/** Both partitions are read on. */
+async function more({ readOf }: Subscriber): Promise<void> {
+  const before = PLACES.map((place) => readOf(place).length);
+  await until(() => PLACES.every((place, i) => readOf(place).length > before[i]! + 5), 10_000);
+}
+
+const PLACES = ['t/0', 't/1'];
+
+const closed = () => {
+  const { KafkaJSConnectionClosedError } = internal<Record<string, new (text: string, at: object) => Error>>('errors');
+  return new KafkaJSConnectionClosedError!('Closed connection', { host: 'made-up', port: 3 });
+};
+const NOT_COORDINATOR = 16;
+const COORDINATOR_LOADS = 14;
+
+describe('a join that fails', () => {
+  it.each([
+    { api: 'FindCoordinator', why: 'the connection was closed', error: closed },
+    { api: 'JoinGroup', why: 'the connection was closed', error: closed },
+    { api: 'JoinGroup', why: 'the coordinator is loading', error: () => protocolError(COORDINATOR_LOADS) },
+    { api: 'SyncGroup', why: 'the connection was closed', error: closed },
+  ] as const)('holds nobody up, when a leader has moved, and $api fails because $why', async ({ api, error }) => {
+    const { kafka, subscriber } = await reading();
+    const asked = kafka.asked(api);
+    kafka.fault = (now) => {
+      if (now === api && kafka.asked(api) === asked + 1) throw error();
+    };
+    subscriber.leave = () => new Promise((resolve) => setTimeout(resolve, 1_000));
+
+    kafka.move('t', 0, 2);
+    await until(() => kafka.asked(api) > asked, 10_000);
+
+    await more(subscriber);
+    expect(subscriber.consumer.status().state).toBe('running');
+  });
+
+  it('holds nobody up, when the group is rebalanced and its coordinator is loading', async () => {
+    const { kafka, subscriber } = await reading();
+    const asked = kafka.asked('JoinGroup');
+    kafka.fault = (api) => {
+      if (api === 'JoinGroup' && kafka.asked(api) === asked + 1) throw protocolError(COORDINATOR_LOADS);
+    };
+
+    kafka.rebalance();
+    await until(() => kafka.asked('JoinGroup') > asked, 10_000);
+
+    await more(subscriber);
+    expect(subscriber.consumer.status().state).toBe('running');
+  });
+
+  it('is left to kafkajs when the coordinator has moved: the member stays', async () => {
+    const { kafka, subscriber } = await reading();
+    const asked = kafka.asked('JoinGroup');
+    kafka.fault = (api) => {
+      if (api === 'JoinGroup' && kafka.asked(api) === asked + 1) throw protocolError(NOT_COORDINATOR);
+    };
+
+    kafka.rebalance();
+    await until(() => kafka.asked('JoinGroup') === asked + 2, 10_000);
+
+    await more(subscriber);
+    expect(subscriber.troubles).toEqual([]);
+    expect(kafka.asked('LeaveGroup')).toBe(0);
+  });
+});
+
+it('says so when a join takes longer than members may drain, and when it is over', async () => {
+  const { kafka, subscriber } = await reading();
+  let answer = () => {};
+  kafka.fault = (api) => (api === 'JoinGroup' ? new Promise((resolve) => (answer = resolve)) : undefined);
+
+  kafka.rebalance();
+  await until(() => subscriber.troubles.length > 0, 40_000);
+  expect(subscriber.troubles).toMatchObject([
+    {
+      code: 'BUS_TRANSPORT_UNAVAILABLE',
+      message: expect.stringContaining('waited for its partitions for 3') as string,
+    },
+  ]);
+  expect(subscriber.consumer.status().state).toBe('trouble');
+
+  answer();
+  await until(() => subscriber.consumer.status().state === 'running', 5_000);
+  expect(subscriber.troubles.at(-1)).toBeUndefined();
+});
+
+it('does not take its own draining for a broker that says nothing', async () => {
+  const { kafka, subscriber } = await reading({ revokeTimeoutMs: 50_000 });
+  subscriber.leave = () => new Promise((resolve) => setTimeout(resolve, 40_000));
+
+  kafka.rebalance();
+  await until(() => subscriber.consumer.status().state === 'rebalancing', 5_000);
+  await until(() => subscriber.consumer.status().state === 'running', 50_000);
+
+  expect(subscriber.troubles).toEqual([]);
+});
