@@ -147,6 +147,26 @@ describe.skipIf(!servers || !registry)('a group on Kafka', () => {
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(HEAP_BYTES);
   });
 
+  it('keeps a batch that unpacks to more than the limit as one dead letter, and goes on behind it', async () => {
+    const on = await bench();
+    const [first, last] = await goodOnes(on, 0, 2);
+    await write(on.topic, [first!]);
+    const zeros = Array.from({ length: 70 }, () => ({ partition: 0, value: Buffer.alloc(2 ** 20) }));
+    await foreign.send({ topic: on.topic, compression: kafkajs.CompressionTypes.GZIP, messages: zeros });
+    await write(on.topic, [last!]);
+
+    const seen = await read(on.topic, 'catalog', 3);
+
+    expect(Object.values(seen.handled)).toEqual([['0', '1']]);
+    expect(seen.dead).toMatchObject([{ offset: '70', reason: 'BUS_DECODE_FAILED' }]);
+    expect(String(seen.dead[0]!.error)).toContain('a batch of 70 records that cannot be read');
+    const letters: BusRecord[] = [];
+    for await (const letter of transport.read({ topic: `${on.topic}-dead-catalog` })) letters.push(letter);
+    const [firstOffset, count] = [0, 57] as const;
+    const kept = Buffer.from(letters[0]!.value!);
+    expect([kept.readBigInt64BE(firstOffset), kept.readInt32BE(count)]).toEqual([1n, 70]);
+  });
+
   it('waits with a record that is too large for a dead letter, says so, and keeps it once it may be larger', async () => {
     const on = await bench();
     const [first, last] = await goodOnes(on, 0, 2);

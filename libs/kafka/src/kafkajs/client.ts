@@ -17,7 +17,10 @@ export interface KafkaClient {
 
 /** A record as Kafka has it. The bytes may be slices of the answer they came in: whoever keeps a record longer than its batch copies it. */
 export interface KafkaRecord extends StoredRecord {
-  /** Why this record must not be read as an event: its headers are broken or over the limits. Only the first headers are kept then. */
+  /**
+   * Why this record must not be read as an event: its headers are broken or over the limits, and only the first are kept; or it stands for
+   * a whole batch that cannot be read, which is its value.
+   */
   readonly unreadable?: string;
 }
 

@@ -1,5 +1,6 @@
+import { BusError } from '@event-bus/core';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import type { KafkaConsumerOptions } from './client.js';
+import type { KafkaBatch, KafkaConsumerOptions } from './client.js';
 import { protocolError } from './cluster.js';
 import { internal } from './library.js';
 import { MadeUpKafka, Subscriber, until } from './made-up-kafka.test.fixture.js';
@@ -16,15 +17,16 @@ async function reading(
   let written = 0;
   const writing = setInterval(() => kafka.write('t', written++ % 2, 1), 100);
   onTestFinished(() => clearInterval(writing));
-  await ranOf(subscriber);
+  await settled(subscriber.run());
   await more(subscriber);
   return { kafka, subscriber };
 }
 
-async function ranOf(subscriber: Subscriber): Promise<void> {
-  let isRunning = false;
-  void subscriber.run().then(() => (isRunning = true));
-  await until(() => isRunning, 10_000);
+/** Time has to pass for it. */
+async function settled(promise: Promise<unknown>): Promise<void> {
+  let isSettled = false;
+  void promise.then(() => (isSettled = true));
+  await until(() => isSettled, 10_000);
 }
 
 /** Both partitions are read on. */
@@ -122,4 +124,41 @@ it('does not take its own draining for a broker that says nothing', async () => 
   await until(() => subscriber.consumer.status().state === 'running', 50_000);
 
   expect(subscriber.troubles).toEqual([]);
+});
+
+describe('a record batch that cannot be read', () => {
+  it('is handed over as one record, byte for byte, and holds nobody up', async () => {
+    const { kafka, subscriber } = await reading();
+    const batches: KafkaBatch[] = [];
+    subscriber.take = (batch) => void batches.push(batch);
+    const batch = Buffer.from('the batch');
+
+    kafka.write('t', 0, 1, { batch, unreadable: 'it stands for a batch' });
+    await more(subscriber);
+
+    const records = batches.flatMap(({ records }) => records).filter(({ unreadable }) => unreadable !== undefined);
+    expect(records).toMatchObject([{ value: batch, unreadable: 'it stands for a batch' }]);
+    expect(subscriber.troubles).toEqual([]);
+  });
+
+  it('holds up its partition alone while its codec is missing, and that is said until it is over', async () => {
+    const { kafka, subscriber } = await reading();
+    const missing = new BusError('BUS_UNSUPPORTED', 'Hand in a codec as option "codecs.lz4".');
+    const offset = kafka.end('t', 0);
+    kafka.write('t', 0, 1, { missing });
+
+    await until(() => subscriber.troubles.length > 0, 1_000);
+    const before = subscriber.readOf('t/1').length;
+    await until(() => subscriber.readOf('t/1').length > before + 100, 30_000);
+
+    expect(subscriber.troubles).toMatchObject([
+      {
+        code: 'BUS_UNSUPPORTED',
+        message: `Partition 0 of topic "t" waits at offset ${offset}. Hand in a codec as option "codecs.lz4".`,
+      },
+    ]);
+    expect(subscriber.readOf('t/0').at(-1)).toBe(offset - 1);
+    expect(subscriber.consumer.status()).toMatchObject({ state: 'trouble', partitions: [{}, {}] });
+    await settled(subscriber.consumer.stop());
+  });
 });

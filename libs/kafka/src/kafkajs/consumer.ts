@@ -29,7 +29,7 @@ class Supervisor implements KafkaConsumer {
   #generations = 0;
   #membership: Membership | undefined;
   #lives: Promise<void> | undefined;
-  #isTroubled = false;
+  #trouble: BusError | undefined;
   /** The member that broke, as long as the broker may wait for it. */
   #broken: string | undefined;
 
@@ -39,7 +39,7 @@ class Supervisor implements KafkaConsumer {
   }
 
   async run(given: KafkaConsumerHandlers): Promise<void> {
-    const handlers: KafkaConsumerHandlers = { ...bound(given), onTrouble: (error) => this.#trouble(given, error) };
+    const handlers: KafkaConsumerHandlers = { ...bound(given), onTrouble: (error) => this.#tell(given, error) };
     await this.#parts.ready();
     try {
       await this.#begin(handlers);
@@ -59,7 +59,7 @@ class Supervisor implements KafkaConsumer {
     const membership = this.#membership;
     if (this.#stopping.signal.aborted) return { state: 'stopped', partitions: [], idleMs: 0 };
     return {
-      state: this.#isTroubled || !membership ? 'trouble' : membership.state,
+      state: this.#trouble || !membership ? 'trouble' : membership.state,
       partitions: membership?.partitions ?? [],
       idleMs: membership?.idleMs ?? 0,
     };
@@ -134,10 +134,10 @@ class Supervisor implements KafkaConsumer {
     return longest * (0.5 + 0.5 * (this.#parts.random ?? systemRandom)());
   }
 
-  /** Good news only after bad. */
-  #trouble(handlers: KafkaConsumerHandlers, error: BusError | undefined): void {
-    if (!error && !this.#isTroubled) return;
-    this.#isTroubled = error !== undefined;
+  /** Only what is news. */
+  #tell(handlers: KafkaConsumerHandlers, error: BusError | undefined): void {
+    if (error === this.#trouble) return;
+    this.#trouble = error;
     handlers.onTrouble(error);
   }
 }

@@ -38,9 +38,15 @@ export class MadeUpKafka {
     this.topics.set(topic, [...(this.topics.get(topic) ?? []), ...added]);
   }
 
-  write(topic: string, partition: number, count: number): void {
+  write(topic: string, partition: number, count: number, also: Partial<Message> = {}): void {
     const { start, messages } = this.#partition(topic, partition);
-    for (let i = 0; i < count; i++) messages.push(messageAt(start + messages.length));
+    for (let i = 0; i < count; i++) messages.push({ ...messageAt(start + messages.length), ...also });
+  }
+
+  /** The next offset that is written. */
+  end(topic: string, partition: number): number {
+    const { start, messages } = this.#partition(topic, partition);
+    return start + messages.length;
   }
 
   move(topic: string, partition: number, leader: number): void {
@@ -228,13 +234,17 @@ export class MadeUpKafka {
       const { leader, start, messages } = this.#partition(topic, partition);
       if (leader !== node) throw protocolError(NOT_LEADER);
       const from = Number(fetchOffset) - start;
+      const waiting = messages.findIndex(({ missing }, i) => i > from && missing);
       return {
         partition,
         errorCode: 0,
         highWatermark: String(start + messages.length),
         abortedTransactions: [],
         preferredReadReplica: -1,
-        messages: messages.slice(from, from + RECORDS_AT_ONCE),
+        messages: messages.slice(
+          from,
+          waiting < 0 ? from + RECORDS_AT_ONCE : Math.min(waiting, from + RECORDS_AT_ONCE),
+        ),
       };
     };
     return topics

@@ -51,6 +51,8 @@ interface Progress extends TopicPartition {
   busy: Promise<void> | undefined;
   /** To be committed because nobody else will: a position that was moved. */
   moved: bigint | undefined;
+  /** kafkajs leaves it out of its fetches. */
+  isPaused: boolean;
 }
 
 /** What kafkajs gave with the last batch. It works on the consumer, whatever its generation is. */
@@ -82,6 +84,8 @@ export class Membership {
   #isBeating = false;
   /** Nobody answers, and this was said. */
   #isSilent = false;
+  /** Why a partition waits, as long as this generation lasts. */
+  #blocked: BusError | undefined;
   /** A broker does not know a topic of ours: until it is clear why, positions are neither believed nor committed. */
   #isInDoubt = false;
   readonly #watched = new WeakSet<WatchedBroker>();
@@ -349,7 +353,10 @@ export class Membership {
       number: this.#parts.nextGeneration(),
       state: 'active',
       partitions: new Map(
-        partitions.map((place) => [keyOf(place), { ...place, position: undefined, busy: undefined, moved: undefined }]),
+        partitions.map((place) => [
+          keyOf(place),
+          { ...place, position: undefined, busy: undefined, moved: undefined, isPaused: false },
+        ]),
       ),
       gone: new AbortController(),
       isAnnounced: false,
@@ -382,6 +389,8 @@ export class Membership {
 
   #over(generation: Generation): void {
     generation.state = 'over';
+    for (const progress of generation.partitions.values()) this.#resume(progress);
+    this.#blocked = undefined;
     if (this.#generation === generation) this.#generation = undefined;
     this.#changed();
   }
@@ -543,8 +552,37 @@ export class Membership {
     const verdict = verdictOn(progress.position!, fetched, next, BigInt(batch.highWatermark));
     if (verdict.kind === 'old') return this.#seek(progress);
     if (verdict.kind === 'doubt') return this.#resolveDoubt(generation, progress, heartbeat);
-    this.#handOver(generation, progress, batch.messages as unknown as Message[], next);
+    const messages = batch.messages as unknown as readonly Message[];
+    if (messages[0]?.missing) return this.#block(progress, messages[0].missing);
+    this.#handOver(generation, progress, messages, next);
     resolveOffset(batch.lastOffset());
+  }
+
+  /** Only this partition waits for the setting; the others are read on. */
+  #block(progress: Progress, { code, message }: BusError): void {
+    const { topic, partition, position } = progress;
+    this.#pause(progress);
+    const text = `Partition ${partition} of topic "${topic}" waits at offset ${position}. ${message}`;
+    this.#blocked = new BusError(code, text, { details: { topic, partition } });
+    this.#parts.handlers.onTrouble(this.#blocked);
+  }
+
+  #pause(progress: Progress): void {
+    const { topic, partition } = progress;
+    progress.isPaused = true;
+    this.#consumer.pause([{ topic, partitions: [partition] }]);
+  }
+
+  /** What is paused stays so over generations. */
+  #resume(progress: Progress): void {
+    if (!progress.isPaused) return;
+    const { topic, partition } = progress;
+    progress.isPaused = false;
+    try {
+      this.#consumer.resume([{ topic, partitions: [partition] }]);
+    } catch {
+      // It is not running any more.
+    }
   }
 
   /**
@@ -711,7 +749,7 @@ export class Membership {
   #fetched(): void {
     this.#movedAt = systemClock.monotonic();
     this.#isSilent = false;
-    this.#parts.handlers.onTrouble(undefined);
+    this.#parts.handlers.onTrouble(this.#blocked);
     if (this.#hasFetched) return;
     this.#hasFetched = true;
     void this.#commitMoved();

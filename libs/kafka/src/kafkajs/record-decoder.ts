@@ -32,6 +32,8 @@ export interface BatchContext {
   readonly magicByte?: number;
   readonly isControlBatch?: boolean;
   readonly timestampType?: number;
+  readonly producerId?: string;
+  readonly inTransaction?: boolean;
 }
 
 /** kafkajs's cursor over the bytes of one record. */

@@ -1,23 +1,27 @@
 import type { Header } from '@event-bus/core';
 import type { KafkaRecord } from './client.js';
+import type { UnreadBatch } from './record-batches.js';
 import { MAX_HEADERS, MAX_HEADER_BYTES, NULL_HEADER_VALUE, type DecodedRecord } from './record-decoder.js';
 
 /** A record as kafkajs hands it over: by our decoder, or by its own when that is switched off. */
-export type Message = Pick<DecodedRecord, 'offset' | 'timestamp' | 'key' | 'value'> & {
-  readonly headers: Readonly<Record<string, unknown>>;
-  readonly pairs?: readonly Header[];
-  readonly unreadable?: string | undefined;
-};
+export type Message = Pick<DecodedRecord, 'offset' | 'timestamp' | 'key' | 'value'> &
+  Partial<Pick<UnreadBatch, 'batch' | 'missing'>> & {
+    readonly headers: Readonly<Record<string, unknown>>;
+    readonly pairs?: readonly Header[];
+    readonly unreadable?: string | undefined;
+  };
 
+/** Throws when a setting is missing without which the record cannot be read. */
 export function recordOf(topic: string, partition: number, message: Message): KafkaRecord {
-  const { offset, timestamp, key, value } = message;
+  const { offset, timestamp, key, missing } = message;
+  if (missing) throw missing;
   const record = {
     topic,
     partition,
     offset,
     timestamp: Number(timestamp),
     key,
-    value,
+    value: message.batch ?? message.value,
     headers: message.pairs ?? pairsOf(message.headers),
   };
   const unreadable = message.pairs ? message.unreadable : tooManyHeaders(record.headers);
