@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 
 import type { KafkaBatch, KafkaConsumerOptions } from './client.js';
 import { protocolError } from './cluster.js';
 import { internal } from './library.js';
+import { PARTITIONS_AT_ONCE } from './settings.js';
 import { MadeUpKafka, Subscriber, until } from './made-up-kafka.test.fixture.js';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -159,6 +160,55 @@ describe('a record batch that cannot be read', () => {
     ]);
     expect(subscriber.readOf('t/0').at(-1)).toBe(offset - 1);
     expect(subscriber.consumer.status()).toMatchObject({ state: 'trouble', partitions: [{}, {}] });
+    await settled(subscriber.consumer.stop());
+  });
+});
+
+describe('a partition that nobody takes records of', () => {
+  it.each([
+    { name: 'one', stuck: 1 },
+    { name: 'as many as kafkajs has workers', stuck: PARTITIONS_AT_ONCE },
+  ])('holds no other one up: $name', async ({ stuck }) => {
+    const kafka = new MadeUpKafka({ t: Array.from({ length: stuck + 1 }, () => 1) });
+    const subscriber = new Subscriber(kafka);
+    let release = () => {};
+    const released = new Promise<void>((resolve) => (release = resolve));
+    subscriber.take = ({ partition }) => (partition < stuck ? released : undefined);
+    const write = () => Array.from({ length: stuck + 1 }, (_, partition) => kafka.write('t', partition, 1));
+    const writing = setInterval(write, 100);
+    onTestFinished(() => clearInterval(writing));
+    await settled(subscriber.run());
+    const free = () => subscriber.readOf(`t/${stuck}`).length;
+    await until(() => subscriber.readOf('t/0').length > 0, 5_000);
+
+    // Longer than a session.
+    for (let second = 0; second < 40; second++) {
+      const before = free();
+      await until(() => free() > before, 2_500);
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+    const taken = subscriber.readOf('t/0').length;
+    clearInterval(writing);
+    release();
+    await until(() => subscriber.readOf('t/0').length === kafka.end('t', 0), 5_000);
+
+    expect(taken).toBeLessThan(11);
+    expect(subscriber.readOf('t/0')).toEqual(Array.from({ length: kafka.end('t', 0) }, (_, offset) => offset));
+    expect(subscriber.troubles).toEqual([]);
+    expect(kafka.asked('JoinGroup')).toBe(1);
+    await settled(subscriber.consumer.stop());
+  });
+
+  it('is read by the next generation, also when it had no room in the last one', async () => {
+    const { kafka, subscriber } = await reading();
+    subscriber.take = ({ partition, generation }) =>
+      partition === 0 && generation === 1 ? new Promise(() => {}) : undefined;
+    const before = subscriber.readOf('t/1').length;
+    await until(() => subscriber.readOf('t/1').length > before + 50, 20_000);
+
+    kafka.rebalance();
+    await until(() => subscriber.generation === 2, 10_000);
+    await more(subscriber);
     await settled(subscriber.consumer.stop());
   });
 });

@@ -523,6 +523,7 @@ export class Membership {
     progress.position = position;
     if (isMoved) progress.moved = position;
     this.#seek(progress);
+    this.#resume(progress);
   }
 
   #seek({ topic, partition, position }: Progress): void {
@@ -544,9 +545,13 @@ export class Membership {
     const progress = generation.partitions.get(keyOf(batch));
     if (!progress) return; // of an older generation, and no longer ours
     const isFresh = progress.position === undefined;
-    await this.#until(() => progress.position !== undefined && !progress.busy, generation, heartbeat);
+    const isReady = () => progress.position !== undefined && !progress.busy;
+    await this.#until(isReady, generation, heartbeat, PATIENCE_MS);
+    if (generation.state !== 'active') return;
+    // kafkajs fetches again from a broker when all batches of its last answer have returned: the others must not wait longer for this one.
+    if (!isReady()) return this.#pause(progress);
     // What was fetched before the position was known came from kafkajs's own idea of it.
-    if (isFresh || generation.state !== 'active') return;
+    if (isFresh) return;
     const fetched = BigInt((batch as Batch & { readonly fetchedOffset: string }).fetchedOffset);
     const next = BigInt(batch.lastOffset()) + 1n;
     const verdict = verdictOn(progress.position!, fetched, next, BigInt(batch.highWatermark));
@@ -567,6 +572,7 @@ export class Membership {
     this.#parts.handlers.onTrouble(this.#blocked);
   }
 
+  /** What was fetched and not handed over is fetched again, after `#resume`. */
   #pause(progress: Progress): void {
     const { topic, partition } = progress;
     progress.isPaused = true;
@@ -596,10 +602,16 @@ export class Membership {
     }
   }
 
-  /** Waits and beats about once a second. Nothing is thrown away meanwhile, and nothing more is fetched: this is the back-pressure. */
-  async #until(isReady: () => boolean, generation: Generation, heartbeat: () => Promise<void>): Promise<void> {
+  /** Waits, at most about so long, and beats once a second. Meanwhile nothing more is fetched. */
+  async #until(
+    isReady: () => boolean,
+    generation: Generation,
+    heartbeat: () => Promise<void>,
+    withinMs = Infinity,
+  ): Promise<void> {
+    const since = systemClock.monotonic();
     const turns = async () => {
-      while (!isReady() && generation.state === 'active') {
+      while (!isReady() && generation.state === 'active' && systemClock.monotonic() - since < withinMs) {
         await this.#change(BEAT_PAUSE_MS);
         if (!isReady() && generation.state === 'active') await heartbeat();
       }
@@ -637,6 +649,7 @@ export class Membership {
       .catch(() => {})
       .then(() => {
         if (progress.busy === busy) progress.busy = undefined;
+        this.#resume(progress);
         this.#changed();
       });
     progress.busy = busy;
@@ -821,6 +834,7 @@ async function logRanges(
 const keyOf = ({ topic, partition }: { readonly topic: string; readonly partition: number }) => `${partition} ${topic}`;
 
 const BEAT_PAUSE_MS = 1_000;
+const PATIENCE_MS = 1_000;
 const GRACE_MS = 1_000;
 const LOOKUP_PAUSE_MS = 500;
 const DISCONNECT_TIMEOUT_MS = 10_000;
