@@ -212,3 +212,27 @@ describe('a partition that nobody takes records of', () => {
     await settled(subscriber.consumer.stop());
   });
 });
+
+it('commits the position of a new group under its own generation, or not at all', async () => {
+  const kafka = new MadeUpKafka({ t: [1] });
+  kafka.write('t', 0, 3);
+  kafka.expire('t', 0);
+  const subscriber = new Subscriber(kafka, { from: 'latest' });
+  // The coordinator takes no commit until the partition has been elsewhere, where 50 records were handled.
+  kafka.fault = (api) => {
+    if (api === 'OffsetCommit' && subscriber.generation < 2) throw protocolError(COORDINATOR_LOADS);
+    if (api !== 'JoinGroup' || kafka.asked(api) === 1) return;
+    kafka.write('t', 0, 100);
+    kafka.committed.set('t/0', { offset: '53', metadata: '' });
+  };
+  await settled(subscriber.run());
+  await until(() => kafka.asked('OffsetCommit') > 0, 5_000);
+
+  kafka.rebalance();
+  await until(() => subscriber.generation === 2, 10_000);
+  await vi.advanceTimersByTimeAsync(30_000);
+
+  expect(subscriber.assigned.map(({ position }) => position)).toEqual(['3', '53']);
+  expect(kafka.committed.get('t/0')).toMatchObject({ offset: '53' });
+  await settled(subscriber.consumer.stop());
+});

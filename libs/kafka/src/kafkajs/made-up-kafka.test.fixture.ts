@@ -43,6 +43,12 @@ export class MadeUpKafka {
     for (let i = 0; i < count; i++) messages.push({ ...messageAt(start + messages.length), ...also });
   }
 
+  /** Retention, of all there is. */
+  expire(topic: string, partition: number): void {
+    const log = this.#partition(topic, partition);
+    log.start += log.messages.splice(0).length;
+  }
+
   /** The next offset that is written. */
   end(topic: string, partition: number): number {
     const { start, messages } = this.#partition(topic, partition);
@@ -101,7 +107,10 @@ export class MadeUpKafka {
       fetchTopicsOffset: async (topics: Asked['topics']) =>
         topics.map(({ topic, partitions }) => ({
           topic,
-          partitions: partitions.map(({ partition }) => ({ partition, offset: '0' })),
+          partitions: partitions.map(({ partition }) => ({
+            partition,
+            offset: String(this.#partition(topic, partition).start),
+          })),
         })),
       brokerPool: {
         brokers,

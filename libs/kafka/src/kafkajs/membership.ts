@@ -35,6 +35,7 @@ export interface MembershipParts {
 
 interface Generation {
   readonly number: number;
+  readonly member: Member;
   state: 'active' | 'leaving' | 'over';
   readonly partitions: Map<string, Progress>;
   /** Resolves once it is over. */
@@ -42,6 +43,12 @@ interface Generation {
   left?: Promise<void>;
   /** `onAssigned` was called: so will `onLeaving` be. */
   isAnnounced: boolean;
+}
+
+/** Under which names the coordinator knows a member in its generation. */
+interface Member {
+  readonly memberId: string;
+  readonly groupGenerationId: number;
 }
 
 interface Progress extends TopicPartition {
@@ -53,12 +60,6 @@ interface Progress extends TopicPartition {
   moved: bigint | undefined;
   /** kafkajs leaves it out of its fetches. */
   isPaused: boolean;
-}
-
-/** What kafkajs gave with the last batch. It works on the consumer, whatever its generation is. */
-interface Tools {
-  readonly heartbeat: () => Promise<void>;
-  readonly commit: EachBatchPayload['commitOffsetsIfNecessary'];
 }
 
 export class Membership {
@@ -74,12 +75,15 @@ export class Membership {
   #left: Promise<void> | undefined;
   /** The broker has thrown us out, and kafkajs does not know. */
   #isLost = false;
-  #tools: Tools | undefined;
+  /** What kafkajs gave with the last batch. It works on the consumer, whatever its generation is. */
+  #heartbeat: (() => Promise<void>) | undefined;
+  #coordinator: (() => Promise<WatchedBroker>) | undefined;
+  /** As of the last join. */
+  #member: Member | undefined;
   #cancelTimer = () => {};
   #movedAt = systemClock.monotonic();
   #waiting = 0;
   #hasFetched = false;
-  #memberId: string | undefined;
   #isStopping = false;
   #isBeating = false;
   /** Nobody answers, and this was said. */
@@ -139,7 +143,7 @@ export class Membership {
 
   /** Under which name the broker knows this member, once it joined. */
   get memberId(): string | undefined {
-    return this.#memberId;
+    return this.#member?.memberId;
   }
 
   get state(): 'joining' | 'running' | 'rebalancing' {
@@ -162,12 +166,11 @@ export class Membership {
     if (!generation || generation.number !== number || generation.state === 'over') return 'fenced';
     const ours = positions.filter((position) => generation.partitions.has(keyOf(position)));
     if (ours.length === 0) return 'ok';
-    if (!this.#tools || this.#isInDoubt) return 'later';
+    if (this.#isInDoubt) return 'later';
     // These are newer than any position that was moved.
     for (const position of ours) generation.partitions.get(keyOf(position))!.moved = undefined;
     try {
-      await this.#tools.commit({ topics: commitTopics(ours) } as never);
-      for (const position of ours) this.#parts.committed.add(keyOf(position));
+      await this.#commitAs(generation.member, ours);
       return 'ok';
     } catch (error) {
       if (isUnknownTopic(error)) void this.#askForTopics();
@@ -175,6 +178,14 @@ export class Membership {
       this.#lose(generation);
       return 'fenced';
     }
+  }
+
+  /** kafkajs's own function tries again, and by then commits under the next generation what the last one knew. */
+  async #commitAs(member: Member, positions: readonly CommitPosition[]): Promise<void> {
+    const { options, committed } = this.#parts;
+    const coordinator = await this.#coordinator!();
+    await coordinator.offsetCommit({ groupId: options.group, ...member, topics: commitTopics(positions) });
+    for (const position of positions) committed.add(keyOf(position));
   }
 
   /** Drains while beating, then leaves the group. */
@@ -191,10 +202,7 @@ export class Membership {
 
   #listen(): void {
     const { events } = this.#consumer;
-    this.#consumer.on(events.GROUP_JOIN, ({ payload }) => {
-      this.#memberId = payload.memberId;
-      this.#joined(payload.memberAssignment);
-    });
+    this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#joined(payload.memberAssignment));
     this.#consumer.on(events.FETCH, () => this.#fetched());
     this.#consumer.on(events.END_BATCH_PROCESS, ({ payload }) => this.#passed(payload));
     this.#consumer.on(events.CRASH, ({ payload }) => this.#finish(this.#failure(payload.error)));
@@ -209,7 +217,7 @@ export class Membership {
     this.#isEnded = true;
     this.#cancelTimer();
     if (this.#generation) this.#lose(this.#generation);
-    this.#tools = undefined;
+    this.#heartbeat = undefined;
     this.#changed();
     void Promise.resolve(this.#left).then(() => this.#end(error));
   }
@@ -250,7 +258,10 @@ export class Membership {
       const find = cluster.findGroupCoordinator.bind(cluster);
       cluster.findGroupCoordinator = async (group) => {
         await this.#beforeJoin();
-        return this.#joining(() => find(group));
+        const coordinator = await this.#joining(() => find(group));
+        // It may have to be connected again.
+        this.#coordinator = () => cluster.findBroker(coordinator as never) as never;
+        return coordinator;
       };
       // What has crashed says so only after disconnecting, and waits there for answers that a broker which is away never gives.
       const disconnect = cluster.disconnect.bind(cluster);
@@ -290,7 +301,11 @@ export class Membership {
     if (this.#watched.has(broker)) return found;
     this.#watched.add(broker);
     const joinGroup = broker.joinGroup.bind(broker);
-    broker.joinGroup = (request) => this.#joining(() => joinGroup(request));
+    broker.joinGroup = async (request) => {
+      const joined = await this.#joining(() => joinGroup(request));
+      this.#member = { memberId: joined.memberId, groupGenerationId: joined.generationId };
+      return joined;
+    };
     const syncGroup = broker.syncGroup.bind(broker);
     broker.syncGroup = (request) => this.#joining(() => syncGroup(request));
     const fetch = broker.fetch.bind(broker);
@@ -351,6 +366,7 @@ export class Membership {
     );
     const generation: Generation = {
       number: this.#parts.nextGeneration(),
+      member: this.#member!,
       state: 'active',
       partitions: new Map(
         partitions.map((place) => [
@@ -375,6 +391,7 @@ export class Membership {
   async #drain(generation: Generation): Promise<void> {
     generation.state = 'leaving';
     this.#changed();
+    void this.#commitMoved(generation);
     await this.#waited(this.#handedBack(generation));
     this.#over(generation);
   }
@@ -460,6 +477,7 @@ export class Membership {
       for (const { lost } of found) if (lost) handlers.onLost(lost);
       this.#noteCommitted(committed);
       this.#changed();
+      void this.#commitMoved(generation);
     }
     for (const lookup of lookups) if (lookup.status === 'rejected') throw lookup.reason;
   }
@@ -538,8 +556,8 @@ export class Membership {
 
   /** Lets nothing out but what a heartbeat throws: that makes kafkajs rejoin, while any other error would stop all partitions. */
   async #eachBatch(payload: EachBatchPayload): Promise<void> {
-    const { batch, heartbeat, resolveOffset, commitOffsetsIfNecessary } = payload;
-    this.#tools = { heartbeat, commit: commitOffsetsIfNecessary };
+    const { batch, heartbeat, resolveOffset } = payload;
+    this.#heartbeat = heartbeat;
     const generation = this.#generation;
     if (generation?.state !== 'active') return this.#nextGeneration(heartbeat);
     const progress = generation.partitions.get(keyOf(batch));
@@ -716,10 +734,10 @@ export class Membership {
 
   async #beat(): Promise<void> {
     const generation = this.#generation;
-    if (!generation || !this.#tools || this.#isBeating) return;
+    if (!generation || !this.#heartbeat || this.#isBeating) return;
     this.#isBeating = true;
     try {
-      await this.#tools.heartbeat();
+      await this.#heartbeat();
     } catch (error) {
       // A rebalance is no news here: the fetch loop hears of it too, and while we leave it is why we do.
       if (isFenced(error) && generation === this.#generation) this.#lose(generation);
@@ -728,9 +746,8 @@ export class Membership {
     }
   }
 
-  async #commitMoved(): Promise<void> {
-    const generation = this.#generation;
-    if (generation?.state !== 'active' || !this.#hasFetched || this.#isInDoubt) return;
+  async #commitMoved(generation = this.#generation): Promise<void> {
+    if (!generation || generation.state === 'over' || this.#isInDoubt) return;
     const moved = [...generation.partitions.values()].filter((progress) => progress.moved !== undefined);
     if (moved.length === 0) return;
     const positions = moved.map(({ topic, partition, moved }) => ({
@@ -740,18 +757,8 @@ export class Membership {
       metadata: '',
     }));
     try {
-      if (this.#tools) await this.#tools.commit({ topics: commitTopics(positions) } as never);
-      else
-        await this.#consumer.commitOffsets(
-          positions.map(({ topic, partition, position, metadata }) => ({
-            topic,
-            partition,
-            offset: position,
-            metadata,
-          })),
-        );
+      await this.#commitAs(generation.member, positions);
       moved.forEach((progress, i) => {
-        this.#parts.committed.add(keyOf(progress));
         if (progress.moved?.toString() === positions[i]!.position) progress.moved = undefined;
       });
     } catch {
@@ -763,9 +770,7 @@ export class Membership {
     this.#movedAt = systemClock.monotonic();
     this.#isSilent = false;
     this.#parts.handlers.onTrouble(this.#blocked);
-    if (this.#hasFetched) return;
     this.#hasFetched = true;
-    void this.#commitMoved();
   }
 
   /** kafkajs tries for half a minute before it gives up, and may lose its own crash: alive means that the fetch loop moves. */
@@ -789,7 +794,8 @@ export class Membership {
 
 /** What of a broker is used here; not in the types of kafkajs. */
 interface WatchedBroker {
-  joinGroup(request: object): Promise<unknown>;
+  joinGroup(request: object): Promise<{ readonly memberId: string; readonly generationId: number }>;
+  offsetCommit(request: object): Promise<unknown>;
   syncGroup(request: object): Promise<unknown>;
   fetch(request: object): Promise<{ readonly responses: readonly { partitions: readonly FetchedPartition[] }[] }>;
 }
