@@ -236,3 +236,54 @@ it('commits the position of a new group under its own generation, or not at all'
   expect(kafka.committed.get('t/0')).toMatchObject({ offset: '53' });
   await settled(subscriber.consumer.stop());
 });
+
+describe('a group that starts at the latest record', () => {
+  const positions = ({ assigned }: Subscriber) =>
+    Object.fromEntries(assigned.map(({ partition, position }) => [partition, position]));
+
+  it('reads a partition from its start that was added while it was stopped', async () => {
+    const kafka = new MadeUpKafka({ t: [1, 1, 1] });
+    kafka.committed.set('t/0', { offset: '5', metadata: '' });
+    kafka.write('t', 0, 8);
+    kafka.write('t', 1, 3);
+    kafka.write('t', 2, 2);
+    const subscriber = new Subscriber(kafka, { from: 'latest' });
+
+    await settled(subscriber.run());
+    await until(() => subscriber.read.length === 8, 5_000);
+
+    expect(positions(subscriber)).toEqual({ 0: '5', 1: '0', 2: '0' });
+    await settled(subscriber.consumer.stop());
+  });
+
+  it('reads a partition from its start that is added while it runs', async () => {
+    const kafka = new MadeUpKafka({ t: [1] });
+    kafka.write('t', 0, 8);
+    const subscriber = new Subscriber(kafka, { from: 'latest' });
+    await settled(subscriber.run());
+    await until(() => kafka.committed.has('t/0'), 5_000);
+
+    kafka.addPartitions('t', [2]);
+    kafka.write('t', 1, 3);
+    await until(() => subscriber.read.length === 3, 90_000);
+
+    expect(subscriber.readOf('t/1')).toEqual([0, 1, 2]);
+    await settled(subscriber.consumer.stop());
+  });
+
+  it('reads no old record when other members of the new group are faster', async () => {
+    const kafka = new MadeUpKafka({ t: [1, 1] });
+    kafka.write('t', 0, 8);
+    kafka.write('t', 1, 8);
+    kafka.fault = (api) => {
+      if (api === 'SyncGroup') kafka.committed.set('t/0', { offset: '8', metadata: '' });
+    };
+    const subscriber = new Subscriber(kafka, { from: 'latest' });
+
+    await settled(subscriber.run());
+    await until(() => kafka.committed.has('t/1'), 5_000);
+
+    expect(positions(subscriber)).toEqual({ 0: '8', 1: '8' });
+    await settled(subscriber.consumer.stop());
+  });
+});

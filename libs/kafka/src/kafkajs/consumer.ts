@@ -26,6 +26,7 @@ class Supervisor implements KafkaConsumer {
   readonly #options: KafkaConsumerOptions;
   readonly #stopping = new AbortController();
   readonly #committed = new Set<string>();
+  readonly #begun = new Map<string, number>();
   #generations = 0;
   #membership: Membership | undefined;
   #lives: Promise<void> | undefined;
@@ -80,6 +81,7 @@ class Supervisor implements KafkaConsumer {
       handlers,
       nextGeneration: () => ++this.#generations,
       committed: this.#committed,
+      begun: this.#begun,
     });
     this.#membership = membership;
     try {

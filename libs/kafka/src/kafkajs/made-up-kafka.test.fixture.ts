@@ -10,6 +10,7 @@ import { protocolError, type Cluster } from './cluster.js';
 import { kafkajsConsumer } from './consumer.js';
 import { kafkajs } from './library.js';
 import type { Message } from './records.js';
+import { METADATA_MAX_AGE_MS } from './settings.js';
 
 interface Partition {
   leader: number;
@@ -81,9 +82,11 @@ export class MadeUpKafka {
     const brokers = Object.fromEntries(NODES.map((node) => [node, this.#broker(node)]));
     const committed = {};
     let metadata = this.#metadata();
+    let refreshedAt = Date.now();
     const refreshMetadata = async () => {
       await soon();
       metadata = this.#metadata();
+      refreshedAt = Date.now();
     };
     const cluster = {
       connect: soon,
@@ -92,7 +95,9 @@ export class MadeUpKafka {
       addTargetTopic: soon,
       addMultipleTargetTopics: soon,
       refreshMetadata,
-      refreshMetadataIfNecessary: soon,
+      refreshMetadataIfNecessary: async () => {
+        if (Date.now() - refreshedAt > METADATA_MAX_AGE_MS) await refreshMetadata();
+      },
       removeBroker: () => {},
       getNodeIds: () => NODES.map(String),
       findTopicPartitionMetadata: (topic: string) =>

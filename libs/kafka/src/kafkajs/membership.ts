@@ -31,6 +31,8 @@ export interface MembershipParts {
   readonly nextGeneration: () => number;
   /** Partitions in which the group has a position, as far as is known; over all lives. Kafka forgets it only with the topic. */
   readonly committed: Set<string>;
+  /** By topic, the last partition in which the group had a position when it was first seen to have any; over all lives. */
+  readonly begun: Map<string, number>;
 }
 
 interface Generation {
@@ -258,7 +260,10 @@ export class Membership {
       const find = cluster.findGroupCoordinator.bind(cluster);
       cluster.findGroupCoordinator = async (group) => {
         await this.#beforeJoin();
-        const coordinator = await this.#joining(() => find(group));
+        const coordinator = await this.#joining(async () => {
+          await this.#noteBegun();
+          return find(group);
+        });
         // It may have to be connected again.
         this.#coordinator = () => cluster.findBroker(coordinator as never) as never;
         return coordinator;
@@ -275,6 +280,27 @@ export class Membership {
   async #beforeJoin(): Promise<void> {
     this.#isLost = false;
     await (this.#generation ? this.#leave(this.#generation) : this.#left);
+  }
+
+  /**
+   * A partition that is added later has no position, but nothing in it is old. It is told from those of a new group before a join: once a
+   * group that is new has its partitions, some members commit where they begin before others have looked.
+   */
+  async #noteBegun(): Promise<void> {
+    const { cluster, options, begun } = this.#parts;
+    const topics = options.from === 'latest' ? options.topics.filter((topic) => !begun.has(topic)) : [];
+    if (topics.length === 0) return;
+    const positions = await persistent(cluster, `Reading the positions of group "${options.group}"`, async () => {
+      const partitions = new Map<string, number[]>();
+      for (const topic of topics)
+        partitions.set(
+          topic,
+          (await topicOf(cluster, topic)).partitionMetadata.map(({ partitionId }) => partitionId),
+        );
+      return committedOf(cluster, options.group, partitions);
+    });
+    for (const { topic, partition, position } of positions)
+      if (position >= 0n) begun.set(topic, Math.max(partition, begun.get(topic) ?? partition));
   }
 
   /**
@@ -527,7 +553,15 @@ export class Membership {
     if (from === 'earliest' || partitions.length === 0)
       return new Map(partitions.map((partition) => [partition, logs.get(partition)?.start]));
     const latest = await listOffsets(this.#parts.cluster, topic, partitions, LATEST);
-    if (from === 'latest') return latest;
+    if (from === 'latest') {
+      const isAdded = (partition: number) => partition > (this.#parts.begun.get(topic) ?? Infinity);
+      return new Map(
+        partitions.map((partition) => [
+          partition,
+          isAdded(partition) ? logs.get(partition)?.start : latest.get(partition),
+        ]),
+      );
+    }
     const atTime = await listOffsets(this.#parts.cluster, topic, partitions, from.time);
     return new Map(
       partitions.map((partition) => [
