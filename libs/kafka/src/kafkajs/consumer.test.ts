@@ -287,3 +287,23 @@ describe('a group that starts at the latest record', () => {
     await settled(subscriber.consumer.stop());
   });
 });
+
+it('names the records that retention took while it waited for new ones, and never lets kafkajs move the position', async () => {
+  const kafka = new MadeUpKafka({ t: [1] });
+  const subscriber = new Subscriber(kafka);
+  kafka.write('t', 0, 3);
+  await settled(subscriber.run());
+  await until(() => subscriber.read.length === 3, 5_000);
+
+  subscriber.take = () => new Promise((resolve) => setTimeout(resolve, 10_000));
+  kafka.write('t', 0, 1);
+  await until(() => subscriber.read.length === 4, 5_000);
+  kafka.write('t', 0, 6);
+  kafka.expire('t', 0);
+  await until(() => subscriber.lost.length > 0, 30_000);
+
+  expect(subscriber.lost).toMatchObject([{ topic: 't', partition: 0, from: '4', to: '10', count: 6 }]);
+  await until(() => kafka.committed.has('t/0'), 5_000);
+  expect(kafka.commits.filter(({ offset }) => Number(offset) < 0)).toEqual([]);
+  await settled(subscriber.consumer.stop());
+});

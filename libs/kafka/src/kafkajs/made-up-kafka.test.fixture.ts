@@ -6,11 +6,14 @@ import { BusError, type LostRange } from '@event-bus/core';
 import type { Kafka } from 'kafkajs';
 import { vi } from 'vitest';
 import type { AssignedPartition, KafkaBatch, KafkaConsumer, KafkaConsumerOptions } from './client.js';
-import { protocolError, type Cluster } from './cluster.js';
+import { OFFSET_OUT_OF_RANGE, protocolError, type Cluster } from './cluster.js';
 import { kafkajsConsumer } from './consumer.js';
-import { kafkajs } from './library.js';
+import { internal, kafkajs } from './library.js';
 import type { Message } from './records.js';
 import { METADATA_MAX_AGE_MS } from './settings.js';
+
+const { KafkaJSOffsetOutOfRange } =
+  internal<Record<'KafkaJSOffsetOutOfRange', new (error: Error, place: object) => Error>>('errors');
 
 interface Partition {
   leader: number;
@@ -23,6 +26,8 @@ export class MadeUpKafka {
   readonly topics = new Map<string, Partition[]>();
   /** By `topic/partition`. */
   readonly committed = new Map<string, { readonly offset: string; readonly metadata: string }>();
+  /** All commits that were taken, in order. */
+  readonly commits: { readonly place: string; readonly offset: string }[] = [];
   /** Called before a broker answers: what it throws is the answer, a promise holds the answer up. */
   fault: (api: Api, node: number) => void | Promise<void> = () => {};
   readonly #asked = new Map<Api, number>();
@@ -212,8 +217,11 @@ export class MadeUpKafka {
   #commit({ topics, ...member }: Commit): void {
     this.#check(member);
     for (const { topic, partitions } of topics)
-      for (const { partition, offset, metadata } of partitions)
-        this.committed.set(`${topic}/${partition}`, { offset: String(offset), metadata: metadata ?? '' });
+      for (const { partition, offset, metadata } of partitions) {
+        const place = `${topic}/${partition}`;
+        this.commits.push({ place, offset: String(offset) });
+        this.committed.set(place, { offset: String(offset), metadata: metadata ?? '' });
+      }
   }
 
   #positions({ topics }: Asked) {
@@ -248,6 +256,8 @@ export class MadeUpKafka {
       const { leader, start, messages } = this.#partition(topic, partition);
       if (leader !== node) throw protocolError(NOT_LEADER);
       const from = Number(fetchOffset) - start;
+      if (from < 0 || from > messages.length)
+        throw new KafkaJSOffsetOutOfRange(protocolError(OFFSET_OUT_OF_RANGE), { topic, partition });
       const waiting = messages.findIndex(({ missing }, i) => i > from && missing);
       return {
         partition,

@@ -18,7 +18,7 @@ import { EARLIEST, LATEST, committedOf, listOffsets, topicOf, type Cluster, type
 import { busErrorOf, isFenced, protocolType } from './failure.js';
 import { afterDoubt, beginningOf, verdictOn, type Beginning, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
-import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, PARTITIONS_AT_ONCE } from './settings.js';
+import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, MAX_WAIT_MS, PARTITIONS_AT_ONCE } from './settings.js';
 
 export interface MembershipParts {
   /** A new object, for this life alone. */
@@ -342,10 +342,23 @@ export class Membership {
         return answer;
       } catch (error) {
         if (isUnknownTopic(error)) void this.#askForTopics();
+        if (isOutOfRange(error)) return this.#outOfRange(error);
         throw error;
       }
     };
     return found;
+  }
+
+  /** kafkajs would commit a position of its own, and jump there: until a next record comes, nobody would hear of those that are gone. */
+  async #outOfRange({ topic, partition }: TopicPartition): Promise<FetchAnswer> {
+    await delay(systemClock, MAX_WAIT_MS);
+    const generation = this.#generation;
+    const progress = generation?.partitions.get(keyOf({ topic, partition }));
+    if (generation?.state === 'active' && progress?.position !== undefined) {
+      const log = await this.#logOf(progress);
+      if (generation.state === 'active') this.#settleDoubt(progress, log);
+    }
+    return { responses: [] };
   }
 
   /** A broker may be behind the others. A topic that is gone, or has lost the position of the group, was deleted: this life ends. */
@@ -709,17 +722,24 @@ export class Membership {
 
   /** The batch does not join on. The log tells whether records are gone; either way it is read again from where it should have begun. */
   async #resolveDoubt(generation: Generation, progress: Progress, heartbeat: () => Promise<void>): Promise<void> {
-    const { topic, partition } = progress;
-    const asked = logRanges(this.#parts.cluster, topic, [partition]).catch(() => new Map<number, LogRange>());
     let log: LogRange | undefined;
     let isAnswered = false;
-    void asked.then((logs) => {
-      log = logs.get(partition);
+    void this.#logOf(progress).then((found) => {
+      log = found;
       isAnswered = true;
       this.#changed();
     });
     await this.#until(() => isAnswered, generation, heartbeat);
-    if (generation.state !== 'active') return;
+    if (generation.state === 'active') this.#settleDoubt(progress, log);
+  }
+
+  /** `undefined` while nobody can tell. */
+  async #logOf({ topic, partition }: TopicPartition): Promise<LogRange | undefined> {
+    const logs = await logRanges(this.#parts.cluster, topic, [partition]).catch(() => undefined);
+    return logs?.get(partition);
+  }
+
+  #settleDoubt(progress: Progress, log: LogRange | undefined): void {
     if (!log) return this.#seek(progress);
     const after = afterDoubt(progress, progress.position!, log);
     this.#moveTo(progress, after.position, after.lost !== undefined);
@@ -748,8 +768,7 @@ export class Membership {
   }
 
   async #reportExpired(progress: Progress, from: bigint, to: bigint): Promise<void> {
-    const logs = await logRanges(this.#parts.cluster, progress.topic, [progress.partition]).catch(() => undefined);
-    const start = logs?.get(progress.partition)?.start;
+    const start = (await this.#logOf(progress))?.start;
     if (start === undefined || start <= from) return;
     const { lost } = afterDoubt(progress, from, { start: start < to ? start : to, end: to });
     if (lost) this.#parts.handlers.onLost(lost);
@@ -831,7 +850,11 @@ interface WatchedBroker {
   joinGroup(request: object): Promise<{ readonly memberId: string; readonly generationId: number }>;
   offsetCommit(request: object): Promise<unknown>;
   syncGroup(request: object): Promise<unknown>;
-  fetch(request: object): Promise<{ readonly responses: readonly { partitions: readonly FetchedPartition[] }[] }>;
+  fetch(request: object): Promise<FetchAnswer>;
+}
+
+interface FetchAnswer {
+  readonly responses: readonly { partitions: readonly FetchedPartition[] }[];
 }
 
 interface FetchedPartition {
@@ -845,6 +868,9 @@ const isNews = ({ messages, preferredReadReplica = -1 }: FetchedPartition) =>
 
 const isAnotherJoin = (error: unknown) =>
   ['REBALANCE_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP'].includes(protocolType(error) ?? '');
+
+/** kafkajs's error names the place. */
+const isOutOfRange = (error: unknown): error is TopicPartition => protocolType(error) === 'OFFSET_OUT_OF_RANGE';
 
 const isUnknownTopic = (error: unknown) => protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
 
