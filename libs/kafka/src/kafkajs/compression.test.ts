@@ -20,7 +20,7 @@ it('unpacks gzip, but never more than the limit', async () => {
 });
 
 it('holds codecs of the app to the same limit', async () => {
-  registerCodecs({ maxDecompressedBytes: 10, codecs: { snappy: { decompress: () => Buffer.alloc(11) } } });
+  registerCodecs({ maxDecompressedBytes: 1_000, codecs: { snappy: { decompress: () => Buffer.alloc(1_001) } } });
   await expect(codec(CompressionTypes.Snappy).decompress(Buffer.alloc(1))).rejects.toMatchObject({
     cause: { code: 'BUS_DECODE_FAILED' },
   });
@@ -41,4 +41,12 @@ it('names the codec that is missing', () => {
     code: 'BUS_UNSUPPORTED',
     message: expect.stringContaining('codecs.lz4') as string,
   });
+});
+
+it('takes nothing away that another client of the process has handed in', async () => {
+  registerCodecs({ codecs: { lz4: { decompress: () => Buffer.alloc(2_000) } }, maxDecompressedBytes: 2_000 });
+
+  registerCodecs({ maxDecompressedBytes: 1_000 });
+
+  expect(await codec(CompressionTypes.LZ4).decompress(Buffer.alloc(1))).toHaveLength(2_000);
 });

@@ -1,4 +1,4 @@
-/** Compressed record batches of other producers. The codecs are global to a copy of kafkajs: the first client of the process registers them. */
+/** Compressed record batches of other producers. Codecs belong to the copy of kafkajs, and so to all clients of the process together. */
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { BusError } from '@event-bus/core';
@@ -20,30 +20,42 @@ export interface CompressionOptions {
 
 export const DEFAULT_MAX_DECOMPRESSED_BYTES = 64 * 1024 * 1024;
 
-/** Registers gzip and zstd with an output limit, and what the app hands in. A codec that is missing becomes a clear error at its first batch. */
+/**
+ * Registers gzip and zstd with an output limit, and what the app hands in. Takes nothing away that is there: of several clients the last
+ * codec counts, and the largest limit. A codec that nobody handed in becomes a clear error at its first batch.
+ */
 export function registerCodecs({
   codecs = {},
   maxDecompressedBytes = DEFAULT_MAX_DECOMPRESSED_BYTES,
 }: CompressionOptions): void {
-  const { CompressionCodecs, CompressionTypes } = kafkajs;
-  const register = (type: number, codec: KafkaCodec) => {
-    CompressionCodecs[type as 1] = () => limited(codec, maxDecompressedBytes) as never;
-  };
-  register(CompressionTypes.GZIP, gzip);
-  const zstd = codecs.zstd ?? builtInZstd();
-  if (zstd) register(CompressionTypes.ZSTD, zstd);
-  else CompressionCodecs[CompressionTypes.ZSTD] = missing('zstd');
-  for (const [type, name] of [
-    [CompressionTypes.Snappy, 'snappy'],
-    [CompressionTypes.LZ4, 'lz4'],
-  ] as const) {
-    const codec = codecs[name];
-    if (codec) register(type, codec);
-    else CompressionCodecs[type] = missing(name);
+  const { CompressionTypes } = kafkajs;
+  limitBytes = Math.max(limitBytes, maxDecompressedBytes);
+  register(CompressionTypes.GZIP, 'gzip', gzip);
+  register(CompressionTypes.Snappy, 'snappy', codecs.snappy);
+  register(CompressionTypes.LZ4, 'lz4', codecs.lz4);
+  register(CompressionTypes.ZSTD, 'zstd', codecs.zstd, builtInZstd());
+}
+
+let limitBytes = 0;
+
+function register(type: number, name: string, given: KafkaCodec | undefined, builtIn?: KafkaCodec): void {
+  const known = kafkajs.CompressionCodecs as unknown as Record<number, () => unknown>;
+  if (!given && isThere(known[type]!)) return;
+  const codec = given ?? builtIn;
+  known[type] = codec ? () => limited(codec) : missing(name);
+}
+
+/** What kafkajs has of its own for most types throws, as ours does for one that is missing. */
+function isThere(codec: () => unknown): boolean {
+  try {
+    codec();
+    return true;
+  } catch {
+    return false;
   }
 }
 
-function limited(codec: KafkaCodec, maxBytes: number) {
+function limited(codec: KafkaCodec) {
   return {
     compress: async (encoder: { readonly buffer: Buffer }) => {
       if (!codec.compress)
@@ -54,8 +66,8 @@ function limited(codec: KafkaCodec, maxBytes: number) {
       return codec.compress(encoder.buffer);
     },
     decompress: async (bytes: Buffer) => {
-      const plain = await codec.decompress(bytes, maxBytes);
-      if (plain.length > maxBytes) throw tooLarge(maxBytes);
+      const plain = await codec.decompress(bytes, limitBytes);
+      if (plain.length > limitBytes) throw tooLarge(limitBytes);
       return plain;
     },
   };
