@@ -307,3 +307,22 @@ it('names the records that retention took while it waited for new ones, and neve
   expect(kafka.commits.filter(({ offset }) => Number(offset) < 0)).toEqual([]);
   await settled(subscriber.consumer.stop());
 });
+
+it('leaves nothing running when it is stopped while it connects', async () => {
+  const kafka = new MadeUpKafka({ t: [1] });
+  const subscriber = new Subscriber(kafka);
+  let answer = () => {};
+  kafka.fault = (api) => (api === 'Connect' ? new Promise((resolve) => (answer = resolve)) : undefined);
+  const running = subscriber.run();
+  await until(() => kafka.asked('Connect') === 1, 1_000);
+
+  const stopped = subscriber.consumer.stop();
+  await vi.advanceTimersByTimeAsync(1_000);
+  kafka.fault = () => {};
+  answer();
+  await settled(Promise.all([running, stopped]));
+  await vi.advanceTimersByTimeAsync(60_000);
+
+  expect(kafka.asked('JoinGroup')).toBe(0);
+  expect(vi.getTimerCount()).toBe(0);
+});

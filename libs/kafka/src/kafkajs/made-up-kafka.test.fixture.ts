@@ -94,7 +94,7 @@ export class MadeUpKafka {
       refreshedAt = Date.now();
     };
     const cluster = {
-      connect: soon,
+      connect: () => this.#ask('Connect', NODES[0]!),
       disconnect: soon,
       isConnected: () => true,
       addTargetTopic: soon,
@@ -281,6 +281,7 @@ export class MadeUpKafka {
 }
 
 type Api =
+  | 'Connect'
   | 'FindCoordinator'
   | 'JoinGroup'
   | 'SyncGroup'

@@ -126,6 +126,8 @@ export class Membership {
       await this.#disconnect();
       throw failure;
     }
+    // Stopped while it connected.
+    if (this.#isEnded) return;
     this.#firstJoin = this.#consumer
       .run({
         autoCommit: false,
