@@ -64,7 +64,7 @@ export interface KafkaConsumerOptions {
   readonly group: string;
   /** Where a group without a position starts. */
   readonly from: StartPosition;
-  /** How long `onLeaving` may take, in milliseconds; kept below the session and the rebalance timeout. */
+  /** How long `onLeaving` may take, in milliseconds. A rebalance waits for it: the members of a group should have the same. */
   readonly revokeTimeoutMs: number;
 }
 

@@ -30,6 +30,8 @@ export class MadeUpKafka {
   readonly commits: { readonly place: string; readonly offset: string }[] = [];
   /** Called before a broker answers: what it throws is the answer, a promise holds the answer up. */
   fault: (api: Api, node: number) => void | Promise<void> = () => {};
+  /** How long the group waits for its member when it is rebalanced. */
+  rebalanceTimeoutMs = 0;
   readonly #asked = new Map<Api, number>();
   #generation = 0;
   #member = '';
@@ -141,7 +143,8 @@ export class MadeUpKafka {
       nodeId: node,
       isConnected: () => true,
       disconnect: soon,
-      joinGroup: () => ask('JoinGroup', () => this.#join()),
+      joinGroup: ({ rebalanceTimeout }: { readonly rebalanceTimeout: number }) =>
+        ask('JoinGroup', () => this.#join(rebalanceTimeout)),
       syncGroup: () => ask('SyncGroup', () => this.#assignment()),
       heartbeat: (member: Member) => ask('Heartbeat', () => this.#check(member)),
       leaveGroup: () => ask('LeaveGroup', () => void this.#generation++),
@@ -185,7 +188,8 @@ export class MadeUpKafka {
 
   // ---- the group
 
-  #join() {
+  #join(rebalanceTimeoutMs: number) {
+    this.rebalanceTimeoutMs = rebalanceTimeoutMs;
     this.#generation++;
     this.#member = 'member';
     const memberMetadata = kafkajs.AssignerProtocol.MemberMetadata.encode({

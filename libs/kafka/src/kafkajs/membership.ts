@@ -18,7 +18,13 @@ import { EARLIEST, LATEST, committedOf, listOffsets, topicOf, type Cluster, type
 import { busErrorOf, isFenced, protocolType } from './failure.js';
 import { afterDoubt, beginningOf, verdictOn, type Beginning, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
-import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, MAX_WAIT_MS, PARTITIONS_AT_ONCE } from './settings.js';
+import {
+  CONSUMER_CONFIG,
+  HEARTBEAT_INTERVAL_MS,
+  MAX_WAIT_MS,
+  PARTITIONS_AT_ONCE,
+  REBALANCE_TIMEOUT_MS,
+} from './settings.js';
 
 export interface MembershipParts {
   /** A new object, for this life alone. */
@@ -102,6 +108,7 @@ export class Membership {
     this.#consumer = parts.kafka.consumer({
       ...CONSUMER_CONFIG,
       groupId: parts.options.group,
+      rebalanceTimeout: this.#rebalanceTimeoutMs,
       partitionAssigners: [this.#assigner()],
     });
     this.#listen();
@@ -138,6 +145,12 @@ export class Membership {
       })
       .catch((error: unknown) => this.#finish(this.#failure(error)));
     this.#tick();
+  }
+
+  /** The coordinator removes a member that takes longer to rejoin. */
+  get #rebalanceTimeoutMs(): number {
+    const drainMs = this.#parts.options.revokeTimeoutMs + REBALANCE_MARGIN_MS;
+    return Math.min(Math.max(REBALANCE_TIMEOUT_MS, drainMs), INT32_MAX);
   }
 
   /** The error that ended this life; `undefined` after `stop`. */
@@ -830,14 +843,16 @@ export class Membership {
 
   /** kafkajs tries for half a minute before it gives up, and may lose its own crash: alive means that the fetch loop moves. */
   #watch(): void {
-    const { group } = this.#parts.options;
+    const { group, revokeTimeoutMs } = this.#parts.options;
     const isActive = this.#generation?.state === 'active';
+    // Other members may drain as long as this one.
+    const silenceMs = isActive ? SILENCE_MS : revokeTimeoutMs + REBALANCE_MARGIN_MS;
     const seconds = Math.round(this.idleMs / 1_000);
-    if (this.idleMs > STUCK_MS) {
+    if (this.idleMs > this.#rebalanceTimeoutMs + STUCK_MS) {
       this.#break(
         new BusError('BUS_TRANSPORT_UNAVAILABLE', `The reading of group "${group}" stood still for ${seconds} s.`),
       );
-    } else if (this.idleMs > (isActive ? SILENCE_MS : JOIN_SILENCE_MS) && !this.#isSilent) {
+    } else if (this.idleMs > silenceMs && !this.#isSilent) {
       this.#isSilent = true;
       const text = isActive
         ? `Group "${group}" got no answer from Kafka for ${seconds} s.`
@@ -907,6 +922,6 @@ const GRACE_MS = 1_000;
 const LOOKUP_PAUSE_MS = 500;
 const DISCONNECT_TIMEOUT_MS = 10_000;
 const SILENCE_MS = 15_000;
-// Other members may take 25 s to drain: that is the default.
-const JOIN_SILENCE_MS = 30_000;
-const STUCK_MS = 120_000;
+const REBALANCE_MARGIN_MS = 5_000;
+const INT32_MAX = 2 ** 31 - 1;
+const STUCK_MS = 60_000;
