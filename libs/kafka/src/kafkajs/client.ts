@@ -15,7 +15,7 @@ export interface KafkaClient {
   close(): Promise<void>;
 }
 
-/** A record as Kafka has it. The bytes may be slices of the answer they came in: whoever keeps a record longer than its batch copies it. */
+/** A record as Kafka has it. Its bytes are its own, and not slices of the answer they came in; unless `fastPath.decode` is off. */
 export interface KafkaRecord extends StoredRecord {
   /**
    * Why this record must not be read as an event: its headers are broken or over the limits, and only the first are kept; or it stands for

@@ -49,7 +49,14 @@ export const MAX_HEADER_BYTES = 64 * 1024;
 /** Stands in `pairs` for a header without a value, and is written as one: a dead letter carries its headers byte for byte. */
 export const NULL_HEADER_VALUE = Buffer.alloc(0);
 
-export function decodeRecord(bytes: RecordBytes, context: BatchContext = {}): DecodedRecord {
+/** What it answers has bytes of its own: a record may be kept for long, and as a slice it would keep up to 10 MiB of fetch answer. */
+export function decodeRecord({ buffer, offset }: RecordBytes, context: BatchContext = {}): DecodedRecord {
+  const own = Buffer.allocUnsafe(buffer.length);
+  own.set(buffer);
+  return readRecord({ buffer: own, offset }, context);
+}
+
+export function readRecord(bytes: RecordBytes, context: BatchContext): DecodedRecord {
   const base = basesOf(context);
   const attributes = bytes.buffer.readInt8(bytes.offset++);
   const timestamp = readTimestamp(bytes, context, base);
