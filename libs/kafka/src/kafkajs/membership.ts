@@ -35,7 +35,7 @@ export interface MembershipParts {
   readonly handlers: KafkaConsumerHandlers;
   /** Numbers rise over all lives. */
   readonly nextGeneration: () => number;
-  /** Partitions in which the group has a position, as far as is known; over all lives. Kafka forgets it only with the topic. */
+  /** Partitions in which the group has a position, as far as is known; over all lives. A group with members loses it only with the topic. */
   readonly committed: Set<string>;
   /** By topic, the last partition in which the group had a position when it was first seen to have any; over all lives. */
   readonly begun: Map<string, number>;
@@ -542,7 +542,7 @@ export class Membership {
       const key = keyOf({ topic, partition });
       if (position >= 0n) committed.add(key);
       else if (committed.delete(key)) {
-        const text = `Kafka has forgotten the position of group "${options.group}" in partition ${partition} of topic "${topic}": the topic was made anew. Reading begins at its start.`;
+        const text = `Kafka has forgotten the position of group "${options.group}" in partition ${partition} of topic "${topic}": the topic was made anew, or the group had no member for days. Reading begins at the start of the log.`;
         handlers.onTrouble(new BusError('BUS_DATA_LOSS', text, { details: { topic, partition } }));
       }
     }
