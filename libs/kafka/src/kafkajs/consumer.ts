@@ -6,6 +6,7 @@ import { persistent } from './admin.js';
 import type { KafkaConsumer, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
 import type { Cluster } from './cluster.js';
 import { isFenced } from './failure.js';
+import { GroupPositions } from './group-positions.js';
 import { Membership } from './membership.js';
 
 export interface ConsumerParts {
@@ -25,8 +26,7 @@ class Supervisor implements KafkaConsumer {
   readonly #parts: ConsumerParts;
   readonly #options: KafkaConsumerOptions;
   readonly #stopping = new AbortController();
-  readonly #committed = new Set<string>();
-  readonly #begun = new Map<string, number>();
+  readonly #positions: GroupPositions;
   #generations = 0;
   #membership: Membership | undefined;
   #lives: Promise<void> | undefined;
@@ -37,6 +37,7 @@ class Supervisor implements KafkaConsumer {
   constructor(parts: ConsumerParts, options: KafkaConsumerOptions) {
     this.#parts = parts;
     this.#options = options;
+    this.#positions = new GroupPositions(parts.cluster, options);
   }
 
   async run(given: KafkaConsumerHandlers): Promise<void> {
@@ -73,15 +74,12 @@ class Supervisor implements KafkaConsumer {
   }
 
   async #begin(handlers: KafkaConsumerHandlers): Promise<void> {
-    const { kafka, cluster } = this.#parts;
     const membership = new Membership({
-      kafka: kafka(),
-      cluster,
+      kafka: this.#parts.kafka(),
+      positions: this.#positions,
       options: this.#options,
       handlers,
       nextGeneration: () => ++this.#generations,
-      committed: this.#committed,
-      begun: this.#begun,
     });
     this.#membership = membership;
     try {

@@ -33,6 +33,9 @@ export function isRefusal(error: unknown): boolean {
 /** The member is out of its generation. */
 export const isFenced = (error: unknown) => FENCED.has(protocolType(error) ?? '');
 
+/** The broker does not know the topic, or not yet. */
+export const isUnknownTopic = (error: unknown) => protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
+
 const FENCED = new Set(['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'FENCED_INSTANCE_ID']);
 
 type Cause = Readonly<Record<string, unknown>>;

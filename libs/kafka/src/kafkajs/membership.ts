@@ -10,35 +10,24 @@
  */
 import { BusError, systemClock, type TopicPartition } from '@event-bus/core';
 import { delay } from '@event-bus/core/internal';
-import type { Batch, Consumer, EachBatchPayload, Kafka, PartitionAssigner } from 'kafkajs';
-import { commitTopics, persistent } from './admin.js';
-import { subscribedRoundRobin } from './assigner.js';
+import type { Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs';
 import type { CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
-import { EARLIEST, LATEST, committedOf, listOffsets, topicOf, type Cluster, type Committed } from './cluster.js';
-import { busErrorOf, isFenced, protocolType } from './failure.js';
-import { afterDoubt, beginningOf, verdictOn, type Beginning, type LogRange } from './positions.js';
+import { busErrorOf, isFenced, isUnknownTopic, protocolType } from './failure.js';
+import { keyOf, type GroupPositions } from './group-positions.js';
+import { hookedAssigner, type Member } from './hooked-cluster.js';
+import { afterDoubt, verdictOn, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
-import {
-  CONSUMER_CONFIG,
-  HEARTBEAT_INTERVAL_MS,
-  MAX_WAIT_MS,
-  PARTITIONS_AT_ONCE,
-  REBALANCE_TIMEOUT_MS,
-} from './settings.js';
+import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, PARTITIONS_AT_ONCE, REBALANCE_TIMEOUT_MS } from './settings.js';
 
 export interface MembershipParts {
   /** A new object, for this life alone. */
   readonly kafka: Kafka;
-  /** For looking up positions; not this consumer's own connections. */
-  readonly cluster: Cluster;
+  /** Over all lives; not on this consumer's own connections. */
+  readonly positions: GroupPositions;
   readonly options: KafkaConsumerOptions;
   readonly handlers: KafkaConsumerHandlers;
   /** Numbers rise over all lives. */
   readonly nextGeneration: () => number;
-  /** Partitions in which the group has a position, as far as is known; over all lives. A group with members loses it only with the topic. */
-  readonly committed: Set<string>;
-  /** By topic, the last partition in which the group had a position when it was first seen to have any; over all lives. */
-  readonly begun: Map<string, number>;
 }
 
 interface Generation {
@@ -51,12 +40,6 @@ interface Generation {
   left?: Promise<void>;
   /** `onAssigned` was called: so will `onLeaving` be. */
   isAnnounced: boolean;
-}
-
-/** Under which names the coordinator knows a member in its generation. */
-interface Member {
-  readonly memberId: string;
-  readonly groupGenerationId: number;
 }
 
 interface Progress extends TopicPartition {
@@ -85,7 +68,6 @@ export class Membership {
   #isLost = false;
   /** What kafkajs gave with the last batch. It works on the consumer, whatever its generation is. */
   #heartbeat: (() => Promise<void>) | undefined;
-  #coordinator: (() => Promise<WatchedBroker>) | undefined;
   /** As of the last join. */
   #member: Member | undefined;
   #cancelTimer = () => {};
@@ -100,7 +82,6 @@ export class Membership {
   #blocked: BusError | undefined;
   /** A broker does not know a topic of ours: until it is clear why, positions are neither believed nor committed. */
   #isInDoubt = false;
-  readonly #watched = new WeakSet<WatchedBroker>();
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -109,19 +90,27 @@ export class Membership {
       ...CONSUMER_CONFIG,
       groupId: parts.options.group,
       rebalanceTimeout: this.#rebalanceTimeoutMs,
-      partitionAssigners: [this.#assigner()],
+      partitionAssigners: [
+        hookedAssigner(parts.options.group, {
+          beforeJoin: () => this.#beforeJoin(),
+          joined: (member) => void (this.#member = member),
+          joinFailed: (error) => this.#break(this.#failure(error)),
+          unknownTopic: () => void this.#askForTopics(),
+          outOfRange: (place) => this.#outOfRange(place),
+        }),
+      ],
     });
     this.#listen();
   }
 
   /** Connects and begins to run. Rejects when it cannot; then this life is over. */
   async start(): Promise<void> {
-    const { cluster, options } = this.#parts;
+    const { positions, options } = this.#parts;
     const { topics, group } = options;
     try {
       await this.#consumer.connect();
-      // A broker that is still loading the group refuses its members, and kafkajs would break on that instead of asking again.
-      await persistent(cluster, `Finding group "${group}"`, () => committedOf(cluster, group, new Map()));
+      // kafkajs would break on the coordinator's refusal instead of asking again.
+      await positions.ready();
       // Else an offset out of range would jump to the end. Where reading begins is decided here, not there.
       await this.#consumer.subscribe({ topics: [...topics], fromBeginning: true });
     } catch (error) {
@@ -187,7 +176,7 @@ export class Membership {
     // These are newer than any position that was moved.
     for (const position of ours) generation.partitions.get(keyOf(position))!.moved = undefined;
     try {
-      await this.#commitAs(generation.member, ours);
+      await this.#commitFor(generation, ours);
       return 'ok';
     } catch (error) {
       if (isUnknownTopic(error)) void this.#askForTopics();
@@ -197,12 +186,9 @@ export class Membership {
     }
   }
 
-  /** kafkajs's own function tries again, and by then commits under the next generation what the last one knew. */
-  async #commitAs(member: Member, positions: readonly CommitPosition[]): Promise<void> {
-    const { options, committed } = this.#parts;
-    const coordinator = await this.#coordinator!();
-    await coordinator.offsetCommit({ groupId: options.group, ...member, topics: commitTopics(positions) });
-    for (const position of positions) committed.add(keyOf(position));
+  async #commitFor({ member }: Generation, positions: readonly CommitPosition[]): Promise<void> {
+    await member.commit(positions);
+    this.#parts.positions.note(positions.map((one) => ({ ...one, position: BigInt(one.position) })));
   }
 
   /** Drains while beating, then leaves the group. */
@@ -269,146 +255,10 @@ export class Membership {
 
   // ---- joining and leaving
 
-  /** kafkajs has no awaited revoke. It has one point that every join passes: the group asks the cluster for its coordinator. */
-  #assigner(): PartitionAssigner {
-    return ({ cluster, ...rest }) => {
-      const find = cluster.findGroupCoordinator.bind(cluster);
-      cluster.findGroupCoordinator = async (group) => {
-        await this.#beforeJoin();
-        const coordinator = await this.#joining(async () => {
-          await this.#noteBegun();
-          return find(group);
-        });
-        // It may have to be connected again.
-        this.#coordinator = () => cluster.findBroker(coordinator as never) as never;
-        return coordinator;
-      };
-      // What has crashed says so only after disconnecting, and waits there for answers that a broker which is away never gives.
-      const disconnect = cluster.disconnect.bind(cluster);
-      cluster.disconnect = () => Promise.race([disconnect(), delay(systemClock, DISCONNECT_TIMEOUT_MS)]);
-      const findBroker = cluster.findBroker.bind(cluster);
-      cluster.findBroker = async (node) => this.#watching(await findBroker(node));
-      return subscribedRoundRobin({ cluster, ...rest });
-    };
-  }
-
   async #beforeJoin(): Promise<void> {
     this.#isLost = false;
     await (this.#generation ? this.#leave(this.#generation) : this.#left);
-  }
-
-  /**
-   * A partition that is added later has no position, but nothing in it is old. It is told from those of a new group before a join: once a
-   * group that is new has its partitions, some members commit where they begin before others have looked.
-   */
-  async #noteBegun(): Promise<void> {
-    const { cluster, options, begun } = this.#parts;
-    const topics = options.from === 'latest' ? options.topics.filter((topic) => !begun.has(topic)) : [];
-    if (topics.length === 0) return;
-    const positions = await persistent(cluster, `Reading the positions of group "${options.group}"`, async () => {
-      const partitions = new Map<string, number[]>();
-      for (const topic of topics)
-        partitions.set(
-          topic,
-          (await topicOf(cluster, topic)).partitionMetadata.map(({ partitionId }) => partitionId),
-        );
-      return committedOf(cluster, options.group, partitions);
-    });
-    for (const { topic, partition, position } of positions)
-      if (position >= 0n) begun.set(topic, Math.max(partition, begun.get(topic) ?? partition));
-  }
-
-  /**
-   * kafkajs breaks when its first join fails. When a later one does, it fetches on without a generation, or waits for batches that wait
-   * for one: either way nobody would join any more. What a coordinator says of generations and members kafkajs answers with another join.
-   */
-  async #joining<T>(step: () => Promise<T>): Promise<T> {
-    try {
-      return await step();
-    } catch (error) {
-      if (!isFenced(error) && !isAnotherJoin(error)) this.#break(this.#failure(error));
-      throw error;
-    }
-  }
-
-  // ---- what a broker answers
-
-  /**
-   * kafkajs makes a batch, with some fifty promises, of each partition in an answer, also of those without a record. And it repeats a
-   * fetch until a deleted topic is there again, and goes on at the old position: in a new topic of that name, past its first records.
-   */
-  #watching<B>(found: B): B {
-    const broker = found as WatchedBroker;
-    if (this.#watched.has(broker)) return found;
-    this.#watched.add(broker);
-    const joinGroup = broker.joinGroup.bind(broker);
-    broker.joinGroup = async (request) => {
-      const joined = await this.#joining(() => joinGroup(request));
-      this.#member = { memberId: joined.memberId, groupGenerationId: joined.generationId };
-      return joined;
-    };
-    const syncGroup = broker.syncGroup.bind(broker);
-    broker.syncGroup = (request) => this.#joining(() => syncGroup(request));
-    const fetch = broker.fetch.bind(broker);
-    broker.fetch = async (request) => {
-      try {
-        const answer = await fetch(request);
-        for (const topic of answer.responses) topic.partitions = topic.partitions.filter(isNews);
-        return answer;
-      } catch (error) {
-        if (isUnknownTopic(error)) void this.#askForTopics();
-        if (isOutOfRange(error)) return this.#outOfRange(error);
-        throw error;
-      }
-    };
-    return found;
-  }
-
-  /** kafkajs would commit a position of its own, and jump there: until a next record comes, nobody would hear of those that are gone. */
-  async #outOfRange({ topic, partition }: TopicPartition): Promise<FetchAnswer> {
-    await delay(systemClock, MAX_WAIT_MS);
-    const generation = this.#generation;
-    const progress = generation?.partitions.get(keyOf({ topic, partition }));
-    if (generation?.state === 'active' && progress?.position !== undefined) {
-      const log = await this.#logOf(progress);
-      if (generation.state === 'active') this.#settleDoubt(progress, log);
-    }
-    return { responses: [] };
-  }
-
-  /** A broker may be behind the others. A topic that is gone, or has lost the position of the group, was deleted: this life ends. */
-  async #askForTopics(): Promise<void> {
-    const generation = this.#generation;
-    if (generation?.state !== 'active' || this.#isInDoubt) return;
-    this.#isInDoubt = true;
-    try {
-      const topic = await this.#deletedTopic([...generation.partitions.values()]);
-      if (topic === undefined || generation !== this.#generation || this.#isStopping) return;
-      const text = `Topic "${topic}" was deleted while group "${this.#parts.options.group}" read it. Reading begins at its start once it is there again.`;
-      this.#break(new BusError('BUS_TOPIC_MISSING', text, { details: { topic } }));
-    } catch {
-      // Asked again when the next fetch fails.
-    } finally {
-      this.#isInDoubt = false;
-    }
-  }
-
-  async #deletedTopic(partitions: readonly TopicPartition[]): Promise<string | undefined> {
-    const { cluster, options, committed } = this.#parts;
-    await cluster.connect();
-    const byTopic = partitionsByTopic(partitions);
-    const positions = await committedOf(cluster, options.group, byTopic);
-    const forgotten = positions.find((entry) => entry.position < 0n && committed.has(keyOf(entry)));
-    if (forgotten) return forgotten.topic;
-    for (const topic of byTopic.keys()) {
-      try {
-        await topicOf(cluster, topic);
-      } catch (error) {
-        if (isUnknownTopic(error)) return topic;
-        throw error;
-      }
-    }
-    return undefined;
+    await this.#parts.positions.noteBegun();
   }
 
   #joined(assignment: Readonly<Record<string, readonly number[]>>): void {
@@ -504,22 +354,10 @@ export class Membership {
     }
   }
 
-  /** What is found of some topics counts, also when another one cannot be looked up now. */
   async #beginAt(generation: Generation, unknown: readonly Progress[]): Promise<void> {
-    const { cluster, options, handlers } = this.#parts;
-    const byTopic = partitionsByTopic(unknown);
-    await cluster.connect();
-    const committed = await committedOf(cluster, options.group, byTopic);
-    const lookups = await Promise.allSettled(
-      Array.from(byTopic.keys(), (topic) =>
-        this.#beginnings(
-          topic,
-          committed.filter((entry) => entry.topic === topic),
-        ),
-      ),
-    );
+    const { positions, handlers } = this.#parts;
+    const { found, committed, failures } = await positions.beginnings(unknown);
     if (generation.state !== 'active') return;
-    const found = lookups.flatMap((lookup) => (lookup.status === 'fulfilled' ? lookup.value : []));
     for (const { place, position, isMoved } of found)
       this.#moveTo(generation.partitions.get(keyOf(place))!, position, isMoved);
     if (found.length > 0) {
@@ -529,74 +367,41 @@ export class Membership {
         found.map(({ place, position, metadata }) => ({ ...place, position: position.toString(), metadata })),
       );
       for (const { lost } of found) if (lost) handlers.onLost(lost);
-      this.#noteCommitted(committed);
+      for (const place of positions.note(committed)) handlers.onTrouble(this.#forgotten(place));
       this.#changed();
       void this.#commitMoved(generation);
     }
-    for (const lookup of lookups) if (lookup.status === 'rejected') throw lookup.reason;
+    if (failures.length > 0) throw failures[0];
   }
 
-  #noteCommitted(positions: readonly Committed[]): void {
-    const { committed, handlers, options } = this.#parts;
-    for (const { topic, partition, position } of positions) {
-      const key = keyOf({ topic, partition });
-      if (position >= 0n) committed.add(key);
-      else if (committed.delete(key)) {
-        const text = `Kafka has forgotten the position of group "${options.group}" in partition ${partition} of topic "${topic}": the topic was made anew, or the group had no member for days. Reading begins at the start of the log.`;
-        handlers.onTrouble(new BusError('BUS_DATA_LOSS', text, { details: { topic, partition } }));
-      }
+  #forgotten({ topic, partition }: TopicPartition): BusError {
+    const text = `Kafka has forgotten the position of group "${this.#parts.options.group}" in partition ${partition} of topic "${topic}": the topic was made anew, or the group had no member for days. Reading begins at the start of the log.`;
+    return new BusError('BUS_DATA_LOSS', text, { details: { topic, partition } });
+  }
+
+  /** A broker may be behind the others. A topic that is gone, or has lost the position of the group, was deleted: this life ends. */
+  async #askForTopics(): Promise<void> {
+    const generation = this.#generation;
+    if (generation?.state !== 'active' || this.#isInDoubt) return;
+    this.#isInDoubt = true;
+    try {
+      const topic = await this.#parts.positions.deletedTopic([...generation.partitions.values()]);
+      if (topic === undefined || generation !== this.#generation || this.#isStopping) return;
+      const text = `Topic "${topic}" was deleted while group "${this.#parts.options.group}" read it. Reading begins at its start once it is there again.`;
+      this.#break(new BusError('BUS_TOPIC_MISSING', text, { details: { topic } }));
+    } catch {
+      // Asked again when the next fetch fails.
+    } finally {
+      this.#isInDoubt = false;
     }
   }
 
-  /** Of those partitions of a topic whose leaders answer. */
-  async #beginnings(
-    topic: string,
-    committed: readonly Committed[],
-  ): Promise<(Beginning & { readonly place: TopicPartition })[]> {
-    const { cluster, options } = this.#parts;
-    const logs = await logRanges(
-      cluster,
-      topic,
-      committed.map(({ partition }) => partition),
-    );
-    const withoutPosition = committed.filter(({ position }) => position < 0n).map(({ partition }) => partition);
-    const first = await this.#firstPositions(topic, logs, withoutPosition);
-    return committed.flatMap((entry) => {
-      const place = { topic, partition: entry.partition };
-      const log = logs.get(entry.partition);
-      // Whoever begins at the end does so once: a topic that was made anew is read from its start.
-      if (log && entry.position < 0n && this.#parts.committed.has(keyOf(place)))
-        return [{ place, position: log.start, metadata: '', isMoved: true }];
-      const start = entry.position < 0n ? first.get(entry.partition) : 0n;
-      return log && start !== undefined ? [{ place, ...beginningOf(place, entry, log, start, options.from) }] : [];
-    });
-  }
-
-  async #firstPositions(
-    topic: string,
-    logs: ReadonlyMap<number, LogRange>,
-    partitions: readonly number[],
-  ): Promise<Map<number, bigint | undefined>> {
-    const { from } = this.#parts.options;
-    if (from === 'earliest' || partitions.length === 0)
-      return new Map(partitions.map((partition) => [partition, logs.get(partition)?.start]));
-    const latest = await listOffsets(this.#parts.cluster, topic, partitions, LATEST);
-    if (from === 'latest') {
-      const isAdded = (partition: number) => partition > (this.#parts.begun.get(topic) ?? Infinity);
-      return new Map(
-        partitions.map((partition) => [
-          partition,
-          isAdded(partition) ? logs.get(partition)?.start : latest.get(partition),
-        ]),
-      );
-    }
-    const atTime = await listOffsets(this.#parts.cluster, topic, partitions, from.time);
-    return new Map(
-      partitions.map((partition) => [
-        partition,
-        atTime.get(partition) === -1n ? latest.get(partition) : atTime.get(partition),
-      ]),
-    );
+  async #outOfRange(place: TopicPartition): Promise<void> {
+    const generation = this.#generation;
+    const progress = generation?.partitions.get(keyOf(place));
+    if (generation?.state !== 'active' || progress?.position === undefined) return;
+    const log = await this.#parts.positions.logOf(place);
+    if (generation.state === 'active') this.#settleDoubt(progress, log);
   }
 
   #moveTo(progress: Progress, position: bigint, isMoved: boolean): void {
@@ -675,28 +480,31 @@ export class Membership {
    * Waits for another generation, or the end. While we leave, our timer keeps the membership; when the broker has thrown us out, only the
    * error of a heartbeat tells kafkajs so.
    */
-  async #nextGeneration(heartbeat: () => Promise<void>): Promise<void> {
-    while (!this.#isEnded && this.#generation?.state !== 'active') {
-      await this.#change(BEAT_PAUSE_MS);
-      if (!this.#isEnded && this.#isLost) await heartbeat();
-    }
+  #nextGeneration(heartbeat: () => Promise<void>): Promise<void> {
+    const isOpen = () => !this.#isEnded && this.#generation?.state !== 'active';
+    return this.#while(isOpen, async () => {
+      if (this.#isLost) await heartbeat();
+    });
   }
 
-  /** Waits, at most about so long, and beats once a second. Meanwhile nothing more is fetched. */
-  async #until(
+  /** Waits, at most about so long. Meanwhile nothing more is fetched. */
+  #until(
     isReady: () => boolean,
     generation: Generation,
     heartbeat: () => Promise<void>,
     withinMs = Infinity,
   ): Promise<void> {
-    const since = systemClock.monotonic();
-    const turns = async () => {
-      while (!isReady() && generation.state === 'active' && systemClock.monotonic() - since < withinMs) {
-        await this.#change(BEAT_PAUSE_MS);
-        if (!isReady() && generation.state === 'active') await heartbeat();
-      }
-    };
-    await this.#waited(turns());
+    const end = systemClock.monotonic() + withinMs;
+    const isOpen = () => !isReady() && generation.state === 'active' && systemClock.monotonic() < end;
+    return this.#waited(this.#while(isOpen, heartbeat));
+  }
+
+  /** Looks at every change, and beats about once a second. */
+  async #while(isOpen: () => boolean, beat: () => Promise<void>): Promise<void> {
+    while (isOpen()) {
+      await this.#change(BEAT_PAUSE_MS);
+      if (isOpen()) await beat();
+    }
   }
 
   /** Whoever handles records takes its time: that is not standing still. */
@@ -739,19 +547,13 @@ export class Membership {
   async #resolveDoubt(generation: Generation, progress: Progress, heartbeat: () => Promise<void>): Promise<void> {
     let log: LogRange | undefined;
     let isAnswered = false;
-    void this.#logOf(progress).then((found) => {
+    void this.#parts.positions.logOf(progress).then((found) => {
       log = found;
       isAnswered = true;
       this.#changed();
     });
     await this.#until(() => isAnswered, generation, heartbeat);
     if (generation.state === 'active') this.#settleDoubt(progress, log);
-  }
-
-  /** `undefined` while nobody can tell. */
-  async #logOf({ topic, partition }: TopicPartition): Promise<LogRange | undefined> {
-    const logs = await logRanges(this.#parts.cluster, topic, [partition]).catch(() => undefined);
-    return logs?.get(partition);
   }
 
   #settleDoubt(progress: Progress, log: LogRange | undefined): void {
@@ -783,7 +585,7 @@ export class Membership {
   }
 
   async #reportExpired(progress: Progress, from: bigint, to: bigint): Promise<void> {
-    const start = (await this.#logOf(progress))?.start;
+    const start = (await this.#parts.positions.logOf(progress))?.start;
     if (start === undefined || start <= from) return;
     const { lost } = afterDoubt(progress, from, { start: start < to ? start : to, end: to });
     if (lost) this.#parts.handlers.onLost(lost);
@@ -825,7 +627,7 @@ export class Membership {
       metadata: '',
     }));
     try {
-      await this.#commitAs(generation.member, positions);
+      await this.#commitFor(generation, positions);
       moved.forEach((progress, i) => {
         if (progress.moved?.toString() === positions[i]!.position) progress.moved = undefined;
       });
@@ -861,60 +663,6 @@ export class Membership {
     }
   }
 }
-
-/** What of a broker is used here; not in the types of kafkajs. */
-interface WatchedBroker {
-  joinGroup(request: object): Promise<{ readonly memberId: string; readonly generationId: number }>;
-  offsetCommit(request: object): Promise<unknown>;
-  syncGroup(request: object): Promise<unknown>;
-  fetch(request: object): Promise<FetchAnswer>;
-}
-
-interface FetchAnswer {
-  readonly responses: readonly { partitions: readonly FetchedPartition[] }[];
-}
-
-interface FetchedPartition {
-  readonly messages: readonly unknown[];
-  /** -1: the leader will do. */
-  readonly preferredReadReplica?: number;
-}
-
-const isNews = ({ messages, preferredReadReplica = -1 }: FetchedPartition) =>
-  messages.length > 0 || preferredReadReplica !== -1;
-
-const isAnotherJoin = (error: unknown) =>
-  ['REBALANCE_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP'].includes(protocolType(error) ?? '');
-
-/** kafkajs's error names the place. */
-const isOutOfRange = (error: unknown): error is TopicPartition => protocolType(error) === 'OFFSET_OUT_OF_RANGE';
-
-const isUnknownTopic = (error: unknown) => protocolType(error) === 'UNKNOWN_TOPIC_OR_PARTITION';
-
-function partitionsByTopic(places: readonly TopicPartition[]): Map<string, number[]> {
-  const byTopic = new Map<string, number[]>();
-  for (const { topic, partition } of places) byTopic.set(topic, [...(byTopic.get(topic) ?? []), partition]);
-  return byTopic;
-}
-
-async function logRanges(
-  cluster: Cluster,
-  topic: string,
-  partitions: readonly number[],
-): Promise<Map<number, LogRange>> {
-  const [starts, ends] = await Promise.all(
-    [EARLIEST, LATEST].map((at) => listOffsets(cluster, topic, partitions, at, { uncommitted: true })),
-  );
-  const ranges = new Map<number, LogRange>();
-  for (const partition of partitions) {
-    const start = starts!.get(partition);
-    const end = ends!.get(partition);
-    if (start !== undefined && end !== undefined) ranges.set(partition, { start, end });
-  }
-  return ranges;
-}
-
-const keyOf = ({ topic, partition }: { readonly topic: string; readonly partition: number }) => `${partition} ${topic}`;
 
 const BEAT_PAUSE_MS = 1_000;
 const PATIENCE_MS = 1_000;
