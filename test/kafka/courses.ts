@@ -160,8 +160,8 @@ export class Courses {
     return this.#lines.reduce((sum, line) => sum + (line.type === type ? 1 : 0), 0);
   }
 
-  /** Waits until the group has finished everything, takes all members away, reads the log, and says what is wrong. */
-  async verdicts(options: Partial<CheckOptions> = {}): Promise<readonly string[]> {
+  /** Waits until the group has finished everything, takes all members away, reads the log, and says what is wrong, line by line. */
+  async verdicts(options: Partial<CheckOptions> = {}): Promise<string> {
     await eventually(async () => {
       const positions = await this.#sender.transport.positions({ topic: this.topic, group: GROUP });
       return positions.every(({ lag }) => lag === 0);
@@ -169,8 +169,29 @@ export class Courses {
     await Promise.all([...this.#open].map((member) => member.close()));
     await this.#readLog();
     const handlers = [{ group: GROUP, handler: 'view', topic: this.topic }];
-    const found = checkHistory(this.lines(), { handlers, ...options });
-    return found.map(({ verdict, text }) => `${verdict}: ${text}`);
+    const found = checkHistory(this.lines(), { handlers, ...options }).map(
+      ({ verdict, text }) => `${verdict}: ${text}`,
+    );
+    const waitMs = this.longestWaitMs();
+    if (waitMs > MAX_WAIT_MS) found.push(`stood still: an event that was stored waited ${waitMs} ms for its handler`);
+    return found.join('\n');
+  }
+
+  /** From when an event was stored to its first effect. */
+  longestWaitMs(): number {
+    const sent = new Map<string, number>();
+    let longest = 0;
+    for (const line of this.lines()) {
+      if (line.type !== 'sent' && line.type !== 'effect') continue;
+      const event = Object.values(line.value).join(' ');
+      if (line.type === 'sent') {
+        sent.set(event, line.at);
+      } else {
+        longest = Math.max(longest, line.at - (sent.get(event) ?? line.at));
+        sent.delete(event);
+      }
+    }
+    return Math.round(longest);
   }
 
   /** Effects beyond one for each event. */
@@ -215,3 +236,5 @@ export class Courses {
 
 const GROUP = 'catalog';
 const DRAIN_MS = 120_000;
+// A session, a rebalance, and the pauses before a new life.
+const MAX_WAIT_MS = 60_000;

@@ -8,6 +8,8 @@ import { Courses, type Member } from './courses.js';
 import { eventually, kafkajs } from './port.js';
 
 const EDITS = Number(process.env['EVENT_BUS_TEST_EDITS'] ?? 20_000);
+// So long that some are always at work: a fault that meets none proves nothing.
+const HANDLE_MS = 20;
 
 const registry = await startRegistry();
 const single = await startServers({ own: true });
@@ -32,7 +34,7 @@ describe.skipIf(!registry || !single || !cluster)('edits of courses', () => {
 
   it('outlive a broker that is killed and started again in their middle', async () => {
     const courses = await setup(single!);
-    await courses.join();
+    await courses.join(HANDLE_MS);
     const editing = courses.edit(EDITS, { pauseMs: 5 });
     await eventually(() => courses.count('effect') > EDITS / 3, 300_000);
 
@@ -42,15 +44,15 @@ describe.skipIf(!registry || !single || !cluster)('edits of courses', () => {
     courses.note('kill', 'fault-off');
     await editing;
 
-    expect(await courses.verdicts({ mustMeetWork: ['kill'] })).toEqual([]);
+    expect(await courses.verdicts({ mustMeetWork: ['kill'] })).toBe('');
     report(courses, 'kill -9 of the broker');
     expect(courses.count('sent')).toBe(EDITS);
   }, 600_000);
 
   it('outlive a rolling restart of three brokers', async () => {
     const courses = await setup(cluster!);
-    await courses.join();
-    await courses.join();
+    await courses.join(HANDLE_MS);
+    await courses.join(HANDLE_MS);
     const stop = new AbortController();
     const editing = courses.edit(Infinity, { pauseMs: 20, until: stop.signal });
 
@@ -64,13 +66,13 @@ describe.skipIf(!registry || !single || !cluster)('edits of courses', () => {
     stop.abort();
     await editing;
 
-    expect(await courses.verdicts({ mustMeetWork: ['restart 1', 'restart 2', 'restart 3'] })).toEqual([]);
+    expect(await courses.verdicts({ mustMeetWork: ['restart 1', 'restart 2', 'restart 3'] })).toBe('');
     report(courses, 'rolling restart');
   }, 600_000);
 
   it('outlive leaders that move', async () => {
     const courses = await setup(cluster!);
-    await courses.join();
+    await courses.join(HANDLE_MS);
     const stop = new AbortController();
     const editing = courses.edit(Infinity, { pauseMs: 10, until: stop.signal });
 
@@ -83,7 +85,7 @@ describe.skipIf(!registry || !single || !cluster)('edits of courses', () => {
     stop.abort();
     await editing;
 
-    expect(await courses.verdicts({ mustMeetWork: ['move 0', 'move 5'] })).toEqual([]);
+    expect(await courses.verdicts({ mustMeetWork: ['move 0', 'move 5'] })).toBe('');
     report(courses, 'leader moves');
   }, 600_000);
 
@@ -105,7 +107,7 @@ describe.skipIf(!registry || !single || !cluster)('edits of courses', () => {
     stop.abort();
     await editing;
 
-    expect(await courses.verdicts({ maxEffects: 1 })).toEqual([]);
+    expect(await courses.verdicts({ maxEffects: 1 })).toBe('');
     report(courses, '20 joins and leaves');
   }, 600_000);
 
@@ -136,7 +138,7 @@ describe.skipIf(!registry || !single || !cluster)('edits of courses', () => {
     stop.abort();
     await editing;
 
-    expect(await courses.verdicts({ mustMeetWork: ['stop'] })).toEqual([]);
+    expect(await courses.verdicts({ mustMeetWork: ['stop'] })).toBe('');
     report(courses, 'SIGSTOP past the session');
   }, 600_000);
 });
@@ -145,7 +147,9 @@ function report(courses: Courses, what: string): void {
   const counts = ['sent', 'unknown', 'refused', 'effect', 'committed', 'assigned'] as const;
   const lines = courses.lines();
   const texts = counts.map((type) => `${lines.filter((line) => line.type === type).length} ${type}`);
-  console.log(`${what}: ${texts.join(', ')}, ${courses.doubled()} effects more than once`);
+  console.log(
+    `${what}: ${texts.join(', ')}, ${courses.doubled()} effects more than once, longest wait ${courses.longestWaitMs()} ms`,
+  );
 }
 
 /** Whether it has deliveries that are not settled. */
