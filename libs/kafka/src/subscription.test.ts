@@ -15,6 +15,7 @@ async function setup() {
       commits.push(positions);
       return answer;
     },
+    holds: () => true,
     status: () => ({ state: 'running', partitions: [], idleMs: 0 }),
     stop: async () => {},
   };

@@ -68,6 +68,7 @@ export async function subscribe(consumer: KafkaConsumer, receiver: Receiver): Pr
       const answer = positions.length === 0 ? 'ok' : await consumer.commit(current, positions);
       return isOurs.map((is) => (!is || answer === 'fenced' ? 'fenced' : answer === 'ok' ? 'committed' : 'later'));
     },
+    holds: () => consumer.holds(),
     status: () => consumer.status(),
     stop: () => consumer.stop(),
   };

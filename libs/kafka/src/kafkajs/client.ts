@@ -118,6 +118,8 @@ export interface KafkaConsumer {
   run(handlers: KafkaConsumerHandlers): Promise<void>;
   /** `fenced`: the generation is over, drop it. `later`: not now, commit again. Never rejects. */
   commit(generation: number, positions: readonly CommitPosition[]): Promise<'ok' | 'fenced' | 'later'>;
+  /** Whether the session can still be on, as far as the clock tells. */
+  holds(): boolean;
   status(): {
     readonly state: 'joining' | 'running' | 'rebalancing' | 'trouble' | 'stopped';
     readonly partitions: readonly TopicPartition[];

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 
 import type { KafkaBatch, KafkaConsumerOptions } from './client.js';
 import { protocolError } from './cluster.js';
 import { internal } from './library.js';
-import { PARTITIONS_AT_ONCE } from './settings.js';
+import { PARTITIONS_AT_ONCE, SESSION_TIMEOUT_MS } from './settings.js';
 import { MadeUpKafka, Subscriber, until } from './made-up-kafka.test.fixture.js';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -327,4 +327,24 @@ it('leaves nothing running when it is stopped while it connects', async () => {
 
   expect(kafka.asked('JoinGroup')).toBe(0);
   expect(vi.getTimerCount()).toBe(0);
+});
+
+it('holds its partitions as long as its session can be on', async () => {
+  const { kafka, subscriber } = await reading();
+  const { consumer } = subscriber;
+  let answer = () => {};
+  kafka.fault = (api) => (api === 'Heartbeat' ? new Promise((resolve) => (answer = resolve)) : undefined);
+  const asked = kafka.asked('Heartbeat');
+  await until(() => kafka.asked('Heartbeat') > asked, 2_000);
+
+  await vi.advanceTimersByTimeAsync(SESSION_TIMEOUT_MS - 2_000);
+  expect(consumer.holds()).toBe(true);
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(consumer.holds()).toBe(false);
+
+  kafka.fault = () => {};
+  answer();
+  await until(() => consumer.holds(), 2_000);
+  await settled(consumer.stop());
+  expect(consumer.holds()).toBe(false);
 });

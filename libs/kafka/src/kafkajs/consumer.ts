@@ -57,6 +57,10 @@ class Supervisor implements KafkaConsumer {
     return this.#membership ? this.#membership.commit(generation, positions) : 'fenced';
   }
 
+  holds(): boolean {
+    return this.#membership?.holds() ?? false;
+  }
+
   status(): ReturnType<KafkaConsumer['status']> {
     const membership = this.#membership;
     if (this.#stopping.signal.aborted) return { state: 'stopped', partitions: [], idleMs: 0 };

@@ -23,6 +23,8 @@ export interface ClusterHooks {
   beforeJoin(): Promise<void>;
   /** The coordinator has answered; the assignment follows. */
   joined(member: Member): void;
+  /** The coordinator counts the session anew; `atMs` is when it was asked to, on the monotonic clock. */
+  renewed(atMs: number): void;
   /**
    * kafkajs breaks when its first join fails. When a later one does, it fetches on without a generation, or waits for batches that wait
    * for one: either way nobody would join any more.
@@ -65,6 +67,15 @@ export function hookedAssigner(group: string, hooks: ClusterHooks): PartitionAss
 
     return subscribedRoundRobin({ cluster, ...rest });
 
+    function renewing(ask: Ask<unknown>): Ask<unknown> {
+      return async (request) => {
+        const askedMs = systemClock.monotonic();
+        const answer = await ask(request);
+        hooks.renewed(askedMs);
+        return answer;
+      };
+    }
+
     function hook(broker: HookedBroker): void {
       if (hooked.has(broker)) return;
       hooked.add(broker);
@@ -74,8 +85,9 @@ export function hookedAssigner(group: string, hooks: ClusterHooks): PartitionAss
         hooks.joined(memberOf(group, joined, coordinator));
         return joined;
       };
-      const syncGroup = broker.syncGroup.bind(broker);
+      const syncGroup = renewing(broker.syncGroup.bind(broker));
       broker.syncGroup = (request) => joining(() => syncGroup(request));
+      broker.heartbeat = renewing(broker.heartbeat.bind(broker));
       const fetch = broker.fetch.bind(broker);
       broker.fetch = (request) => fetch(request).then(withNews, (error: unknown) => recovered(hooks, error));
     }
@@ -124,11 +136,14 @@ const isOutOfRange = (error: unknown): error is TopicPartition => protocolType(e
 
 /** What of a broker is used here; not in the types of kafkajs. */
 interface HookedBroker {
-  joinGroup(request: object): Promise<Joined>;
-  syncGroup(request: object): Promise<unknown>;
-  offsetCommit(request: object): Promise<unknown>;
-  fetch(request: object): Promise<FetchAnswer>;
+  joinGroup: Ask<Joined>;
+  syncGroup: Ask<unknown>;
+  heartbeat: Ask<unknown>;
+  offsetCommit: Ask<unknown>;
+  fetch: Ask<FetchAnswer>;
 }
+
+type Ask<T> = (request: object) => Promise<T>;
 
 interface Joined {
   readonly memberId: string;

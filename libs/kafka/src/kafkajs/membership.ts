@@ -17,7 +17,13 @@ import { keyOf, type GroupPositions } from './group-positions.js';
 import { hookedAssigner, type Member } from './hooked-cluster.js';
 import { afterDoubt, verdictOn, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
-import { CONSUMER_CONFIG, HEARTBEAT_INTERVAL_MS, PARTITIONS_AT_ONCE, REBALANCE_TIMEOUT_MS } from './settings.js';
+import {
+  CONSUMER_CONFIG,
+  HEARTBEAT_INTERVAL_MS,
+  PARTITIONS_AT_ONCE,
+  REBALANCE_TIMEOUT_MS,
+  SESSION_TIMEOUT_MS,
+} from './settings.js';
 
 export interface MembershipParts {
   /** A new object, for this life alone. */
@@ -70,6 +76,7 @@ export class Membership {
   #heartbeat: (() => Promise<void>) | undefined;
   /** As of the last join. */
   #member: Member | undefined;
+  #renewedAt = -Infinity;
   #cancelTimer = () => {};
   #movedAt = systemClock.monotonic();
   #waiting = 0;
@@ -94,6 +101,7 @@ export class Membership {
         hookedAssigner(parts.options.group, {
           beforeJoin: () => this.#beforeJoin(),
           joined: (member) => void (this.#member = member),
+          renewed: (atMs) => void (this.#renewedAt = atMs),
           joinFailed: (error) => this.#break(this.#failure(error)),
           unknownTopic: () => void this.#askForTopics(),
           outOfRange: (place) => this.#outOfRange(place),
@@ -165,6 +173,10 @@ export class Membership {
   /** Milliseconds since the fetch loop moved; 0 while it waits for whoever handles records. */
   get idleMs(): number {
     return this.#waiting > 0 ? 0 : systemClock.monotonic() - this.#movedAt;
+  }
+
+  holds(): boolean {
+    return systemClock.monotonic() - this.#renewedAt < SESSION_TIMEOUT_MS;
   }
 
   async commit(number: number, positions: readonly CommitPosition[]): Promise<'ok' | 'fenced' | 'later'> {
