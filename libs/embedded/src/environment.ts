@@ -2,28 +2,19 @@
  * One log, held open: the LMDB environment, its writer and its doorbell. There is one per directory and process, shared by all who ask,
  * since LMDB does not allow a second; the last to let go closes it.
  */
-import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  statfsSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
-import { BusError, isBusError } from '@event-bus/core';
+import { BusError } from '@event-bus/core';
 import { DATABASES_AT_MOST, openDatabases, type Databases, type TopicRow } from './databases.js';
 import { Doorbell } from './doorbell.js';
+import { failureOf, freeBytesOf } from './failures.js';
 import { Log } from './log.js';
-import { bootId, machineTime, processNamespace } from './machine.js';
+import { identify } from './identity.js';
+import { machineTime } from './machine.js';
 import { Readers } from './readers.js';
 import { refuseCutFile, refuseNetworkFileSystem } from './refusals.js';
-import { Writer, type WriteFailure } from './writer.js';
+import { Writer } from './writer.js';
 
 export interface Environment {
   readonly path: string;
@@ -132,7 +123,7 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
       end: () => log?.end(),
       wake: () => bell.ring(),
       lastWriter: () => lastWriter.pid(),
-      failure: (error) => failureOf(error, path, () => isBroken(root)),
+      failure: (error) => failureOf(error, path, root),
     });
   const close = async () => {
     bell.close();
@@ -206,86 +197,6 @@ function rememberFreeBytes(path: string): () => number {
   };
 }
 
-/** Inside the first write: makes the log's identity or checks it. Answers the epoch. */
-function identify({ meta, members }: Databases): string {
-  const format = meta.get('format');
-  if (format !== undefined && format !== FORMAT) {
-    throw new BusError(
-      'BUS_TRANSPORT_REFUSED',
-      `The log has format ${String(format)}, this library reads ${FORMAT}. Use the version of the library that wrote it, or another directory.`,
-      { details: { format } },
-    );
-  }
-  const boot = bootId();
-  const namespace = processNamespace();
-  const isSameBoot = meta.get('boot') === boot;
-  // Deadlines of an earlier boot mean nothing, and its processes are gone.
-  if (!isSameBoot) for (const key of Array.from(members.getKeys())) void members.remove(key);
-  const now = machineTime();
-  if (meta.get('namespace') !== namespace) {
-    for (const { value } of members.getRange()) {
-      if (value.until > now) {
-        throw new BusError(
-          'BUS_TRANSPORT_REFUSED',
-          `Processes of another process-id namespace (${String(meta.get('namespace'))}) use this log, this one is in ${namespace}. Let the containers share the namespace, or stop the others.`,
-        );
-      }
-    }
-  }
-  const epoch = (meta.get('epoch') as string | undefined) ?? newEpoch();
-  if (format === undefined) void meta.put('format', FORMAT);
-  if (format === undefined) void meta.put('epoch', epoch);
-  if (!isSameBoot) void meta.put('boot', boot);
-  if (meta.get('namespace') !== namespace) void meta.put('namespace', namespace);
-  return epoch;
-}
-
-function newEpoch(): string {
-  return randomBytes(8).readBigUInt64BE().toString(36).padStart(8, '0').slice(-8);
-}
-
-function isBroken(root: RootDatabase): boolean {
-  try {
-    root.resetReadTxn();
-    root.get('any');
-    return false;
-  } catch {
-    return true;
-  }
-}
-
-// LMDB says EIO or ENOSPC for a full disk, depending on which page did not fit. When not even the page that makes a transaction count could
-// be written, it refuses everything until it is opened again.
-function failureOf(error: unknown, path: string, isBroken: () => boolean): WriteFailure {
-  if (isBusError(error)) return { error, isFinal: false };
-  const text = error instanceof Error ? error.message : String(error);
-  const options = { cause: error, details: { path } };
-  if (isBroken()) {
-    const message = `The disk of ${path} failed in the middle of a write (${text}). Look after the disk, then restart this process; what was acknowledged is safe.`;
-    return { error: new BusError('BUS_TRANSPORT_UNAVAILABLE', message, options), isFinal: true };
-  }
-  const isFull = /no space|ENOSPC|MAP_FULL/i.test(text) || freeBytesOf(path) < FULL_BELOW_BYTES;
-  return {
-    error: isFull
-      ? new BusError(
-          'BUS_FULL',
-          `The disk of ${path} is full (${text}). Free some space; what was acknowledged is safe.`,
-          options,
-        )
-      : new BusError('BUS_TRANSPORT_UNAVAILABLE', `The log in ${path} could not be written: ${text}.`, options),
-    isFinal: false,
-  };
-}
-
-function freeBytesOf(path: string): number {
-  try {
-    const { bavail, bsize } = statfsSync(path);
-    return bavail * bsize;
-  } catch {
-    return Infinity;
-  }
-}
-
 /** The pid of whoever last began a write, for people who ask why nobody else can. */
 class LastWriter {
   readonly #file: number;
@@ -316,9 +227,7 @@ class LastWriter {
   }
 }
 
-const FORMAT = 1;
 const FIRST_MAP_BYTES = 16 * 2 ** 20;
 const OPEN_DEADLINE_MS = 10_000;
 const CLOSE_DEADLINE_MS = 10_000;
 const FREE_BYTES_HOLD_MS = 1_000;
-const FULL_BELOW_BYTES = 2 ** 20;
