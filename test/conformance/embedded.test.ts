@@ -13,7 +13,7 @@ conformance(test, {
   name: 'embedded',
   open: () => embedded({ path }),
   faults: {
-    blackHole: () => holdLock(path),
+    blackHole: async () => (await holdLock(path)).letGo,
     async deleteBefore(topic, partition, offset) {
       const log = embedded({ path });
       await log.open();

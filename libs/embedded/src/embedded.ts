@@ -98,7 +98,8 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     records: readonly BusRecord[],
     deadlineMs: number,
   ): Promise<readonly PublishOutcome[]> => {
-    const { log, writer, epoch, snapshot } = opened();
+    const current = opened();
+    const { log, writer, epoch, snapshot } = current;
     const sticky = keyless++;
     const partitions = records.map(({ key }) =>
       key === null ? sticky % row.partitions : partitionOf(key, row.partitions),
@@ -108,7 +109,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     for (const frame of frames) bytes += frame.length;
     const offsets: number[] = [];
     const append = () => {
-      refuseFull(opened(), settings, bytes);
+      refuseFull(current, settings, bytes);
       const now = Date.now();
       writer.wake();
       for (let i = 0; i < frames.length; i++) offsets.push(log.append(row.id, partitions[i]!, frames[i]!, now));
