@@ -1,8 +1,11 @@
 /** Another process keeps the write lock, as one does that was stopped in the middle of a write: this one goes on, and says who it is. */
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { embedded, type EmbeddedTransport } from '@event-bus/embedded';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { lockHolder } from '../../libs/embedded/src/lock.js';
 import { holdLock, type LockHolder } from './lock-holder.js';
-import { Stage } from './processes.js';
+import { eventually, Stage } from './processes.js';
 
 let stage: Stage;
 let holder: LockHolder | undefined;
@@ -20,6 +23,29 @@ function made(): EmbeddedTransport {
   return logs.at(-1)!;
 }
 
+test('a log that is opened meanwhile is refused in time, and nothing in this process stands still', async () => {
+  const first = made();
+  await first.open();
+  await first.close();
+  holder = await holdLock(stage.path);
+
+  const log = made();
+  let ticks = 0;
+  const clock = setInterval(() => ticks++, 100);
+  await expect(log.open()).rejects.toMatchObject({
+    code: 'BUS_BUSY',
+    message: expect.stringContaining(`process ${holder.pid} holds its lock`),
+    details: { pid: holder.pid },
+  });
+  clearInterval(clock);
+  expect(ticks).toBeGreaterThan(50);
+
+  const opening = log.open();
+  await holder.letGo();
+  await opening;
+  await log.ensureTopic('course');
+});
+
 test('what was handed over before the close is stored', async () => {
   const log = made();
   await log.open();
@@ -34,3 +60,38 @@ test('what was handed over before the close is stored', async () => {
   await closing;
 });
 
+test('a log that this process still closes is opened again once that is done', async () => {
+  const log = made();
+  await log.open();
+  await log.ensureTopic('course');
+  holder = await holdLock(stage.path);
+  const publishing = log.publish('course', [{ key: null, value: null, headers: [] }], { deadlineMs: 100 });
+  const closing = log.close();
+  expect(await publishing).toMatchObject([{ status: 'not-stored' }]);
+
+  const again = made();
+  const opening = again.open();
+  await holder.letGo();
+  await Promise.all([opening, closing]);
+  await again.ensureTopic('user');
+});
+
+test('who holds the lock is seen from outside and inside, and looking drops no lock of LMDB', async () => {
+  expect(lockHolder(stage.path)).toBeUndefined();
+  const log = made();
+  await log.open();
+  const inode = statSync(join(stage.path, 'lock.mdb')).ino;
+  const locks = () => readFileSync('/proc/locks', 'latin1').includes(`:${inode} `);
+  expect([lockHolder(stage.path), locks()]).toEqual([undefined, true]);
+
+  holder = await holdLock(stage.path);
+  expect([lockHolder(stage.path), locks()]).toEqual([holder.pid, true]);
+  await log.close();
+  expect(lockHolder(stage.path)).toBe(holder.pid);
+
+  await holder.letGo();
+  await eventually(
+    () => lockHolder(stage.path) === undefined,
+    () => 'a dead process holds the lock',
+  );
+});

@@ -11,6 +11,7 @@ import { Doorbell } from './doorbell.js';
 import { failureOf, freeBytesOf } from './failures.js';
 import { Log } from './log.js';
 import { identify } from './identity.js';
+import { lockMoves } from './lock.js';
 import { machineTime } from './machine.js';
 import { Readers } from './readers.js';
 import { refuseCutFile, refuseNetworkFileSystem } from './refusals.js';
@@ -75,8 +76,20 @@ function makeDirectory(path: string): string {
   }
 }
 
+// Until LMDB has closed one, it must not be opened again either.
+const closing = new Map<string, Promise<void>>();
+
 async function begin(path: string, isEphemeral: boolean): Promise<Environment> {
   refuseNetworkFileSystem(path);
+  // LMDB opens with a transaction on this very thread: behind a lock that another process keeps, nothing here would run any more.
+  await lockMoves(path, OPEN_DEADLINE_MS);
+  if (!(await endsWithin(closing.get(path) ?? Promise.resolve(), OPEN_DEADLINE_MS))) {
+    throw new BusError(
+      'BUS_BUSY',
+      `This process still closes the log in ${path}: its last write has not ended for ${OPEN_DEADLINE_MS} ms. Look after the disk, then try again.`,
+      { details: { path } },
+    );
+  }
   refuseCutFile(path);
   const root = openRoot(path, isEphemeral);
   return complete(path, root, isEphemeral);
@@ -110,7 +123,6 @@ function openRoot(path: string, isEphemeral: boolean): RootDatabase {
 }
 
 async function complete(path: string, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
-  const databases = openDatabases(root);
   const bell = new Doorbell(join(path, 'doorbell'));
   const lastWriter = new LastWriter(join(path, 'writer'));
   const writerFor = (log: Log | undefined) =>
@@ -131,11 +143,14 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
     await root.close();
   };
 
+  let databases!: Databases;
   let epoch: string;
+  const first = writerFor(undefined);
   try {
-    epoch = await writerFor(undefined).write(() => identify(databases), { deadlineMs: OPEN_DEADLINE_MS });
+    // Inside a transaction, since each database would have one of its own on this thread.
+    epoch = await first.write(() => identify((databases = openDatabases(root))), { deadlineMs: OPEN_DEADLINE_MS });
   } catch (error) {
-    await close();
+    await endsWithin(closed(path, first, close), GIVE_UP_DEADLINE_MS);
     throw error;
   }
   const log = new Log(databases, epoch);
@@ -165,11 +180,27 @@ async function complete(path: string, root: RootDatabase, isEphemeral: boolean):
       if (holding === undefined || --holding.users > 0) return;
       held.delete(path);
       readers.close();
-      // A write that another process holds up cannot be called off: LMDB stays open until it ends, rather than this close for ever.
-      if (await writer.idle(CLOSE_DEADLINE_MS)) await close();
+      await endsWithin(closed(path, writer, close), CLOSE_DEADLINE_MS);
       if (isEphemeral) rmSync(path, { recursive: true, force: true });
     },
   };
+}
+
+// A write that another process holds up cannot be called off: LMDB stays open until it ends.
+function closed(path: string, writer: Writer, close: () => Promise<void>): Promise<void> {
+  const done = writer
+    .idle()
+    .then(close)
+    .finally(() => closing.delete(path));
+  closing.set(path, done);
+  return done;
+}
+
+/** Whether something ends in time; it is not called off. */
+async function endsWithin(work: Promise<void>, withinMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout;
+  const late = new Promise<false>((resolve) => (timer = setTimeout(resolve, withinMs, false)));
+  return Promise.race([work.then(() => true), late]).finally(() => clearTimeout(timer));
 }
 
 // Topics stay as they were made, so what was once seen holds.
@@ -230,4 +261,5 @@ class LastWriter {
 const FIRST_MAP_BYTES = 16 * 2 ** 20;
 const OPEN_DEADLINE_MS = 10_000;
 const CLOSE_DEADLINE_MS = 10_000;
+const GIVE_UP_DEADLINE_MS = 1_000;
 const FREE_BYTES_HOLD_MS = 1_000;

@@ -93,16 +93,9 @@ export class Writer {
     return this.#isWriting ? machineTime() - this.#began : 0;
   }
 
-  /** Resolves with `true` when nothing waits and nothing is under way, with `false` when that is not so within the time. */
-  idle(withinMs: number): Promise<boolean> {
-    if (this.isIdle) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), withinMs);
-      this.#whenIdle.push(() => {
-        clearTimeout(timer);
-        resolve(true);
-      });
-    });
+  /** Resolves when nothing waits and nothing is under way. */
+  idle(): Promise<void> {
+    return this.isIdle ? Promise.resolve() : new Promise((resolve) => this.#whenIdle.push(resolve));
   }
 
   async #writeAll(): Promise<void> {
