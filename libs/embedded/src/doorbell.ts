@@ -20,6 +20,7 @@ export class Doorbell {
   #lastActive = 0;
   #rangAt = -Infinity;
   #ringLater: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   constructor(private readonly path: string) {
     this.#file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
@@ -60,11 +61,14 @@ export class Doorbell {
     this.#stop();
     clearTimeout(this.#ringLater);
     closeSync(this.#file);
+    this.#isClosed = true;
   }
 
   #ringNow(): void {
     clearTimeout(this.#ringLater);
     this.#ringLater = undefined;
+    // Its descriptor may be that of somebody else's file by now.
+    if (this.#isClosed) return;
     this.#rangAt = performance.now();
     try {
       writeSync(this.#file, this.#byte, 0, 1, 0);

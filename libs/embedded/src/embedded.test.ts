@@ -63,6 +63,34 @@ describe('an embedded log', () => {
     await expect(log.open()).rejects.toMatchObject({ code: 'BUS_CLOSED' });
   });
 
+  it('ends what is being read when it is closed', async () => {
+    const log = await opened();
+    await publish(log, 'a', 'b');
+    const follow = log.read({ topic: 'course', to: 'follow' })[Symbol.asyncIterator]();
+    const finite = log.read({ topic: 'course' })[Symbol.asyncIterator]();
+    for (const reading of [follow, follow, finite]) await reading.next();
+    const waiting = follow.next();
+    await log.close();
+    await expect(waiting).rejects.toMatchObject({ code: 'BUS_CLOSED' });
+    await expect(finite.next()).rejects.toMatchObject({ code: 'BUS_CLOSED' });
+  });
+
+  it('leaves no member behind that was joining when it was closed', async () => {
+    const log = await opened();
+    const joining = member(log);
+    await Promise.all([expect(joining).rejects.toMatchObject({ code: 'BUS_CLOSED' }), log.close()]);
+    const again = await opened();
+    await again.seek({ topic: 'course', group: 'catalog', to: 'end' });
+  });
+
+  it('says that it was closed to who was deleting', async () => {
+    const log = await opened();
+    for (let i = 0; i < 3; i++) await publish(log, ...Array.from({ length: 1_000 }, () => 'x'));
+    const { end } = (await log.positions({ topic: 'course' }))[0]!;
+    const deleting = log.deleteBefore('course', 0, end);
+    await Promise.all([expect(deleting).rejects.toMatchObject({ code: 'BUS_CLOSED' }), log.close()]);
+  });
+
   it('leaves nothing of an ephemeral log', async () => {
     const log = await opened({ ephemeral: true });
     const { path: directory } = log.stats();

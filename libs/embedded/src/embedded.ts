@@ -14,6 +14,7 @@ import {
 import { countOf, partitionOf, rangesOf, recordBytes } from '@event-bus/core/internal';
 import type { TopicRow } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
+import { closedError } from './failures.js';
 import { encodeFrames } from './frame.js';
 import { liveMembers, noteChange, positionOf } from './group-table.js';
 import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
@@ -62,6 +63,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
   let janitor: Janitor | undefined;
   let opening: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
+  const closed = new AbortController();
   let keyless = 0;
   let publishing = 0;
   let published = () => {};
@@ -76,8 +78,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
   };
 
   const opened = (): Environment => {
-    if (closing !== undefined)
-      throw new BusError('BUS_CLOSED', 'The embedded log is closed. Make a new transport to open it again.');
+    if (closed.signal.aborted) throw closedError();
     if (environment === undefined)
       throw new BusError('BUS_CLOSED', 'The embedded log is not open yet. Call open() and wait for it.');
     return environment;
@@ -130,13 +131,15 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
   };
 
   const close = async () => {
+    closed.abort(closedError());
     await opening?.catch(() => {});
     await Promise.all([...subscriptions].map((subscription) => subscription.stop()));
     if (publishing > 0) await new Promise<void>((resolve) => (published = resolve));
     await janitor?.close();
     await transport.codec.close();
-    await environment?.release();
+    const last = environment;
     environment = undefined;
+    await last?.release();
   };
 
   const transport: EmbeddedTransport = {
@@ -152,10 +155,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     codec: avroCodec({ registry: schemaStore(() => environment) }),
 
     open() {
-      if (closing !== undefined)
-        return Promise.reject(
-          new BusError('BUS_CLOSED', 'The embedded log is closed. Make a new transport to open it again.'),
-        );
+      if (closed.signal.aborted) return Promise.reject(closedError());
       opening ??= open().catch((error: unknown) => {
         opening = undefined;
         throw error;
@@ -205,7 +205,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     },
 
     async *read(range) {
-      yield* readRange(opened(), topicRow(range.topic), range);
+      yield* readRange(opened(), topicRow(range.topic), range, closed.signal);
     },
 
     async positions({ topic, group }) {
@@ -291,7 +291,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
       const { writer, log, epoch } = opened();
       const upTo = offsetOf(epoch, offset);
       const trim = () => log.trim(row.id, partition, upTo, DELETE_CHUNK);
-      while ((await writer.write(trim, { deadlineMs: WRITE_DEADLINE_MS })) === DELETE_CHUNK);
+      while ((await writer.write(trim, { deadlineMs: WRITE_DEADLINE_MS })) === DELETE_CHUNK) opened();
     },
 
     close() {

@@ -1,4 +1,4 @@
-/** What became of a write that LMDB refused, in words of ours. */
+/** What goes wrong with a log, in words of ours. */
 import { statfsSync } from 'node:fs';
 import type { RootDatabase } from 'lmdb';
 import { BusError, isBusError } from '@event-bus/core';
@@ -25,6 +25,10 @@ export function failureOf(error: unknown, path: string, root: RootDatabase): Wri
       : new BusError('BUS_TRANSPORT_UNAVAILABLE', `The log in ${path} could not be written: ${text}.`, options),
     isFinal: false,
   };
+}
+
+export function closedError(): BusError {
+  return new BusError('BUS_CLOSED', 'The embedded log is closed. Make a new transport to open it again.');
 }
 
 function isBroken(root: RootDatabase): boolean {

@@ -4,11 +4,15 @@ import type { TopicRow } from './databases.js';
 import type { Environment } from './environment.js';
 import { offsetOf, positionText } from './position.js';
 
-/** Yields the records of a range. Ends at `to`, or quietly when aborted. Throws `BUS_DATA_LOSS` for records that are gone. */
+/**
+ * Yields the records of a range. Ends at `to`, or quietly when aborted. Throws `BUS_DATA_LOSS` for records that are gone, and the reason of
+ * `closed` once that is aborted.
+ */
 export async function* readRange(
   environment: Environment,
   topic: TopicRow,
   options: ReadOptions,
+  closed: AbortSignal,
 ): AsyncGenerator<StoredRecord> {
   const { signal } = options;
   const isFollowing = options.to === 'follow';
@@ -26,11 +30,12 @@ export async function* readRange(
       );
     }
   });
-  const news = isFollowing ? new News(environment, signal) : undefined;
+  const news = isFollowing ? new News(environment, [closed, ...(signal === undefined ? [] : [signal])]) : undefined;
   try {
     while (signal?.aborted !== true) {
       let isCaughtUp = true;
       for (const partition of partitions) {
+        closed.throwIfAborted();
         const from = at.get(partition)!;
         const slice = environment.snapshot(() =>
           environment.log.read(options.topic, topic.id, partition, from, ends.get(partition)!, CHUNK),
@@ -42,6 +47,7 @@ export async function* readRange(
         for (const record of slice.records) {
           if (isAborted(signal)) return;
           yield record;
+          closed.throwIfAborted();
         }
       }
       if (!isCaughtUp) await new Promise((resolve) => setImmediate(resolve));
@@ -93,10 +99,10 @@ class News {
 
   constructor(
     environment: Environment,
-    private readonly signal: AbortSignal | undefined,
+    private readonly signals: readonly AbortSignal[],
   ) {
     this.#deafen = environment.bell.listen(this.#tell);
-    signal?.addEventListener('abort', this.#tell);
+    for (const signal of signals) signal.addEventListener('abort', this.#tell);
   }
 
   async next(): Promise<void> {
@@ -107,7 +113,7 @@ class News {
 
   close(): void {
     this.#deafen();
-    this.signal?.removeEventListener('abort', this.#tell);
+    for (const signal of this.signals) signal.removeEventListener('abort', this.#tell);
   }
 }
 

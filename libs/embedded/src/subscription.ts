@@ -4,7 +4,7 @@
  *
  *   joining ──▶ running ⇄ rebalancing ──▶ stopped
  *
- * Bounds: one batch (256 records or 1 MiB) per partition between log and receiver.
+ * Bounds: one batch (128 records or 1 MiB) per partition between log and receiver.
  */
 import { randomBytes } from 'node:crypto';
 import type {
@@ -20,6 +20,7 @@ import type {
 import type { Range } from '@event-bus/core/internal';
 import type { TopicRow } from './databases.js';
 import type { Environment } from './environment.js';
+import { closedError } from './failures.js';
 import {
   generationOf,
   takeTurn,
@@ -64,6 +65,7 @@ export class GroupSubscription implements Subscription {
   #lastLook = machineTime();
   #trouble: Error | undefined;
   #state: 'joining' | 'running' | 'leaving' | 'stopped' = 'joining';
+  #joining: Promise<TurnResult> | undefined;
   #heartbeat: NodeJS.Timeout | undefined;
   #deafen: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
@@ -72,9 +74,11 @@ export class GroupSubscription implements Subscription {
     this.#names = new Map([...setup.topics].map(([name, row]) => [row.id, name]));
   }
 
-  /** Joins the group; resolves when the member is in the table. Rejects when it cannot be written. */
+  /** Joins the group; resolves when the member is in the table. Rejects when it cannot be written, or is stopped meanwhile. */
   async start(): Promise<void> {
-    const result = await this.#turn([]);
+    this.#joining = this.#turn([]);
+    const result = await this.#joining;
+    if (this.#stopping !== undefined) throw closedError();
     this.#state = 'running';
     this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
     this.#deafen = this.setup.environment.bell.listen(() => this.#look());
@@ -223,10 +227,8 @@ export class GroupSubscription implements Subscription {
   }
 
   async #leave(): Promise<void> {
-    if (this.#state === 'joining') {
-      this.#state = 'stopped';
-      return;
-    }
+    // Who is in the table by then has to leave it like all others.
+    await this.#joining?.catch(() => {});
     this.#state = 'leaving';
     this.#revoke([...this.#held.values()].filter(({ state }) => state === 'held'));
     while (this.#revocations.size > 0) await Promise.all(this.#revocations);
