@@ -255,7 +255,7 @@ test('a killed reader does not let the file grow, and one that stands still is t
 test('the files belong to their user alone', async () => {
   await opened(stage.path);
   expect(statSync(stage.path).mode & 0o777).toBe(0o700);
-  for (const file of ['data.mdb', 'lock.mdb', 'doorbell', 'writer']) {
+  for (const file of ['data.mdb', 'lock.mdb', 'doorbell']) {
     expect(existsSync(join(stage.path, file))).toBe(true);
     expect(statSync(join(stage.path, file)).mode & 0o777, file).toBe(0o600);
   }

@@ -1,12 +1,14 @@
 /** Another process keeps the write lock, as one does that was stopped in the middle of a write: this one goes on, and says who it is. */
+import { once } from 'node:events';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { embedded, type EmbeddedTransport } from '@event-bus/embedded';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { lockHolder } from '../../libs/embedded/src/lock.js';
 import { holdLock, type LockHolder } from './lock-holder.js';
-import { eventually, Stage } from './processes.js';
+import { build, eventually, Stage } from './processes.js';
 
+beforeAll(build);
 let stage: Stage;
 let holder: LockHolder | undefined;
 const logs: EmbeddedTransport[] = [];
@@ -44,6 +46,31 @@ test('a log that is opened meanwhile is refused in time, and nothing in this pro
   await holder.letGo();
   await opening;
   await log.ensureTopic('course');
+});
+
+test('a send gives up at its deadline, and names the process that was stopped', async () => {
+  const log = made();
+  await log.open();
+  await log.ensureTopic('course');
+  holder = await holdLock(stage.path);
+
+  const [outcome] = await log.publish('course', [{ key: null, value: null, headers: [] }], { deadlineMs: 200 });
+
+  expect(outcome).toMatchObject({ status: 'not-stored', error: { code: 'BUS_BUSY', details: { pid: holder.pid } } });
+});
+
+test('a process too busy to end its write is named as well, and not the one before it', async () => {
+  const log = made();
+  await log.open();
+  await log.ensureTopic('course');
+  const busy = await stage.run('busy');
+  await log.publish('course', [{ key: null, value: null, headers: [] }]);
+  busy.send('go');
+  await once(busy, 'message');
+
+  const [outcome] = await log.publish('course', [{ key: null, value: null, headers: [] }], { deadlineMs: 200 });
+
+  expect(outcome).toMatchObject({ status: 'not-stored', error: { code: 'BUS_BUSY', details: { pid: busy.pid } } });
 });
 
 test('what was handed over before the close is stored', async () => {

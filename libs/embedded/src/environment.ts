@@ -2,7 +2,7 @@
  * One log, held open: the LMDB environment, its writer and its doorbell. There is one per directory and process, shared by all who ask,
  * since LMDB does not allow a second; the last to let go closes it.
  */
-import { closeSync, constants, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeSync } from 'node:fs';
+import { mkdirSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { BusError } from '@event-bus/core';
@@ -11,7 +11,7 @@ import { Doorbell } from './doorbell.js';
 import { failureOf, freeBytesOf } from './failures.js';
 import { Log } from './log.js';
 import { identify } from './identity.js';
-import { lockMoves } from './lock.js';
+import { lockHolder, lockMoves } from './lock.js';
 import { machineTime } from './machine.js';
 import { Readers } from './readers.js';
 import { refuseCutFile, refuseNetworkFileSystem } from './refusals.js';
@@ -124,22 +124,17 @@ function openRoot(path: string, isEphemeral: boolean): RootDatabase {
 
 async function complete(path: string, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
   const bell = new Doorbell(join(path, 'doorbell'));
-  const lastWriter = new LastWriter(join(path, 'writer'));
   const writerFor = (log: Log | undefined) =>
     new Writer({
       transaction: (run) => root.transaction(run),
-      begin() {
-        lastWriter.note();
-        log?.begin();
-      },
+      begin: () => log?.begin(),
       end: () => log?.end(),
       wake: () => bell.ring(),
-      lastWriter: () => lastWriter.pid(),
+      lockHolder: () => lockHolder(path),
       failure: (error) => failureOf(error, path, root),
     });
   const close = async () => {
     bell.close();
-    lastWriter.close();
     await root.close();
   };
 
@@ -226,36 +221,6 @@ function rememberFreeBytes(path: string): () => number {
     }
     return bytes;
   };
-}
-
-/** The pid of whoever last began a write, for people who ask why nobody else can. */
-class LastWriter {
-  readonly #file: number;
-  readonly #text = Buffer.from(String(process.pid).padEnd(12));
-
-  constructor(private readonly path: string) {
-    this.#file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  }
-
-  note(): void {
-    try {
-      writeSync(this.#file, this.#text, 0, this.#text.length, 0);
-    } catch {
-      // Only a note: on a full disk the write itself says so.
-    }
-  }
-
-  pid(): number | undefined {
-    try {
-      return Number(readFileSync(this.path, 'latin1')) || undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
-  close(): void {
-    closeSync(this.#file);
-  }
 }
 
 const FIRST_MAP_BYTES = 16 * 2 ** 20;

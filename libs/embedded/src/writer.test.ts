@@ -12,7 +12,7 @@ function setup(options: Partial<WriterSetup> = {}) {
     begin() {},
     end() {},
     wake: () => woken++,
-    lastWriter: () => 4_711,
+    lockHolder: () => 4_711,
     failure: (error) => ({ error: new BusError('BUS_FULL', String(error)), isFinal: false }),
     ...options,
   });
@@ -129,11 +129,22 @@ describe('the writer', () => {
     expect(ran).toBe(0);
   });
 
+  it.each([process.pid, undefined])('blames no other process when the lock is held by %s', async (pid) => {
+    const { writer } = setup({ lockHolder: () => pid });
+    await expect(writer.write(() => {}, { deadlineMs: 30 })).rejects.toMatchObject({
+      code: 'BUS_BUSY',
+      message: expect.stringContaining('this process was too busy'),
+    });
+  });
+
   it('does not claim to know what became of a write that was in the transaction', async () => {
     const { writer, next } = setup();
     const late = writer.write(() => {}, { deadlineMs: 30 });
     (await next()).run();
-    await expect(late).rejects.toMatchObject({ code: 'BUS_BUSY', details: { outcome: 'unknown' } });
+    const behind = writer.write(() => {}, { deadlineMs: 30 });
+    const message = expect.stringContaining('disk is slow');
+    await expect(late).rejects.toMatchObject({ code: 'BUS_BUSY', message, details: { outcome: 'unknown' } });
+    await expect(behind).rejects.toMatchObject({ code: 'BUS_BUSY', message, details: { outcome: 'not-stored' } });
     expect(writer.isIdle).toBe(false);
   });
 

@@ -6,6 +6,7 @@
  * Bounds: 5 000 records or 4 MiB a transaction (one write is never split), 64 MiB waiting.
  */
 import { BusError } from '@event-bus/core';
+import { lockHeld } from './lock.js';
 import { machineTime } from './machine.js';
 
 export interface WriteOptions {
@@ -25,8 +26,8 @@ export interface WriterSetup {
   readonly end: () => void;
   /** Called after a flush in which somebody called `wake`. */
   readonly wake: () => void;
-  /** Who began the last write, as far as is known. */
-  readonly lastWriter: () => number | undefined;
+  /** The process that holds the log's lock, as far as is known. */
+  readonly lockHolder: () => number | undefined;
   readonly failure: (error: unknown) => WriteFailure;
 }
 
@@ -169,31 +170,28 @@ export class Writer {
 
   #expire(): void {
     const now = machineTime();
-    for (const write of this.#underWay) if (write.deadline <= now && !write.isSettled) this.#expired(write, 'unknown');
-    if (this.#waiting.some((write) => write.deadline <= now)) {
-      const late = this.#waiting.filter((write) => write.deadline <= now);
-      this.#waiting = this.#waiting.filter((write) => write.deadline > now);
-      for (const write of late) {
-        this.#waitingBytes -= write.bytes;
-        this.#expired(write, 'not-stored');
-      }
+    const isLate = (write: Write) => write.deadline <= now && !write.isSettled;
+    const running = this.#underWay.filter(isLate);
+    const waiting = this.#waiting.filter(isLate);
+    if (running.length + waiting.length === 0) return;
+    if (waiting.length > 0) this.#waiting = this.#waiting.filter((write) => !isLate(write));
+    const cause = this.#cause();
+    for (const write of running) expire(write, cause, 'unknown');
+    for (const write of waiting) {
+      this.#waitingBytes -= write.bytes;
+      expire(write, cause, 'not-stored');
     }
   }
 
-  #expired(write: Write, outcome: 'unknown' | 'not-stored'): void {
-    const pid = this.setup.lastWriter();
-    const who =
-      pid === undefined || pid === process.pid
-        ? 'its disk is slow'
-        : `process ${pid} began the last write and may be stopped`;
-    write.error = new BusError(
-      'BUS_BUSY',
-      `The log took no write for ${write.deadlineMs} ms: ${who}. Let that process go on, or end it.`,
-      { details: { outcome, pid } },
-    );
-    settle(write);
+  #cause(): Cause {
+    if (this.#underWay.length > 0) return 'flush';
+    const holder = this.setup.lockHolder();
+    return holder === process.pid ? undefined : holder;
   }
 }
+
+/** Why a write is late: the disk, the process that holds the lock, or nobody knows. */
+type Cause = 'flush' | number | undefined;
 
 interface Write {
   readonly run: () => unknown;
@@ -220,6 +218,20 @@ function isUndone(write: Write): boolean {
   } catch {
     return false;
   }
+}
+
+function expire(write: Write, cause: Cause, outcome: 'unknown' | 'not-stored'): void {
+  write.error = busy(write.deadlineMs, cause, outcome);
+  settle(write);
+}
+
+function busy(waitedMs: number, cause: Cause, outcome: 'unknown' | 'not-stored'): BusError {
+  if (typeof cause === 'number') return lockHeld(cause, waitedMs, { outcome });
+  const why =
+    cause === 'flush'
+      ? 'its disk is slow. Look after the disk'
+      : 'this process was too busy to write, or another one holds its lock. Break up what runs for long';
+  return new BusError('BUS_BUSY', `The log took no write for ${waitedMs} ms: ${why}.`, { details: { outcome } });
 }
 
 function settle(write: Write): void {
