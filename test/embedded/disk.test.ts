@@ -1,5 +1,5 @@
 /** What the disk does to the log: full, without power, with a flipped bit, with readers that stand still. */
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PublishOutcome, StoredRecord } from '@event-bus/core';
 import { embedded, type EmbeddedOptions, type EmbeddedTransport } from '@event-bus/embedded';
@@ -56,6 +56,17 @@ async function all(log: EmbeddedTransport): Promise<StoredRecord[]> {
   return records;
 }
 
+function fillUp(path: string): void {
+  const file = openSync(path, 'w');
+  try {
+    for (;;) writeSync(file, Buffer.alloc(4_096));
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'ENOSPC' });
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** Publishes until something is refused; answers the numbers that were stored and the refusal. */
 async function fill(
   log: EmbeddedTransport,
@@ -87,6 +98,24 @@ test('a full disk is a typed error; what was acknowledged stays, and with more r
   await shut(log);
   const again = await opened(join(disk.path, 'log'), { keepFreeBytes: 0 });
   expect(new Set((await all(again)).map(numberOf))).toEqual(new Set([...stored, stored.length]));
+});
+
+test('a log on a full disk is refused or opened, and never ends the process', async ({ skip }) => {
+  const disk = diskOr(skip, smallDisk(16));
+  await shut(await opened(join(disk.path, 'log')));
+  await shut(await opened(join(disk.path, 'restored')));
+  rmSync(join(disk.path, 'restored', 'lock.mdb'));
+  fillUp(join(disk.path, 'filler'));
+
+  for (const name of ['new', 'restored'])
+    await expect(embedded({ path: join(disk.path, name) }).open()).rejects.toMatchObject({ code: 'BUS_FULL' });
+  const log = await opened(join(disk.path, 'log'));
+  expect(await log.topics()).toEqual([{ topic: 'course', partitions: 2 }]);
+
+  disk.grow(32);
+  await opened(join(disk.path, 'new'));
+  const { size, blocks } = statSync(join(disk.path, 'new', 'lock.mdb'));
+  expect(blocks * 512).toBeGreaterThanOrEqual(size);
 });
 
 test('before the disk is full new records are refused, while commits and deletions go on', async ({ skip }) => {

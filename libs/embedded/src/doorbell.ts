@@ -57,11 +57,12 @@ export class Doorbell {
   }
 
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#looks.clear();
     this.#stop();
     clearTimeout(this.#ringLater);
     closeSync(this.#file);
-    this.#isClosed = true;
   }
 
   #ringNow(): void {

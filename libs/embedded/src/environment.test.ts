@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -79,6 +79,17 @@ describe('an environment', () => {
       code: 'BUS_DATA_LOSS',
       message: expect.stringContaining('Restore a backup'),
     });
+  });
+
+  it.each(['doorbell', 'data.mdb'])('says that %s cannot be opened, and opens once that is mended', async (file) => {
+    mkdirSync(join(path, file));
+    await expect(openEnvironment(path, false)).rejects.toMatchObject({
+      code: 'BUS_TRANSPORT_REFUSED',
+      message: expect.stringMatching(/EISDIR.*Check that this user may write/),
+      details: { path },
+    });
+    rmdirSync(join(path, file));
+    await (await openEnvironment(path, false)).release();
   });
 
   it('says that a path cannot be a directory', async () => {

@@ -8,13 +8,13 @@ import { open, type RootDatabase } from 'lmdb';
 import { BusError } from '@event-bus/core';
 import { DATABASES_AT_MOST, openDatabases, type Databases, type TopicRow } from './databases.js';
 import { Doorbell } from './doorbell.js';
-import { failureOf, freeBytesOf } from './failures.js';
+import { failureOf, freeBytesOf, openFailure } from './failures.js';
 import { Log } from './log.js';
 import { identify } from './identity.js';
-import { lockHolder, lockMoves } from './lock.js';
+import { lockHolder, lockMoves, makeLockFile } from './lock.js';
 import { machineTime } from './machine.js';
 import { Readers } from './readers.js';
-import { refuseCutFile, refuseNetworkFileSystem } from './refusals.js';
+import { refuseCutFile, refuseFullDisk, refuseNetworkFileSystem } from './refusals.js';
 import { Writer } from './writer.js';
 
 export interface Environment {
@@ -68,11 +68,7 @@ function makeDirectory(path: string): string {
     mkdirSync(path, { recursive: true, mode: 0o700 });
     return realpathSync(path);
   } catch (error) {
-    throw new BusError(
-      'BUS_TRANSPORT_REFUSED',
-      `Directory ${path} cannot be made or entered: ${(error as Error).message}. Give a path that this user may write to.`,
-      { cause: error },
-    );
+    throw openFailure(error, path);
   }
 }
 
@@ -80,6 +76,21 @@ function makeDirectory(path: string): string {
 const closing = new Map<string, Promise<void>>();
 
 async function begin(path: string, isEphemeral: boolean): Promise<Environment> {
+  try {
+    await prepare(path);
+    const bell = new Doorbell(join(path, 'doorbell'));
+    try {
+      return await complete(path, bell, openRoot(path, isEphemeral), isEphemeral);
+    } catch (error) {
+      bell.close();
+      throw error;
+    }
+  } catch (error) {
+    throw openFailure(error, path);
+  }
+}
+
+async function prepare(path: string): Promise<void> {
   refuseNetworkFileSystem(path);
   // LMDB opens with a transaction on this very thread: behind a lock that another process keeps, nothing here would run any more.
   await lockMoves(path, OPEN_DEADLINE_MS);
@@ -91,8 +102,8 @@ async function begin(path: string, isEphemeral: boolean): Promise<Environment> {
     );
   }
   refuseCutFile(path);
-  const root = openRoot(path, isEphemeral);
-  return complete(path, root, isEphemeral);
+  refuseFullDisk(path);
+  makeLockFile(path);
 }
 
 function openRoot(path: string, isEphemeral: boolean): RootDatabase {
@@ -108,22 +119,10 @@ function openRoot(path: string, isEphemeral: boolean): RootDatabase {
     mapSize: FIRST_MAP_BYTES,
     permissionsMode: 0o600,
   };
-  try {
-    return open(options);
-  } catch (error) {
-    throw new BusError(
-      'BUS_TRANSPORT_REFUSED',
-      `The log in ${path} cannot be opened: ${(error as Error).message}. Check the rights of its files; if they are damaged, restore a backup or move the directory away to begin a new log.`,
-      {
-        cause: error,
-        details: { path },
-      },
-    );
-  }
+  return open(options);
 }
 
-async function complete(path: string, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
-  const bell = new Doorbell(join(path, 'doorbell'));
+async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
   const writerFor = (log: Log | undefined) =>
     new Writer({
       transaction: (run) => root.transaction(run),

@@ -2,7 +2,19 @@
  * The write lock of a log, looked at without waiting for it. LMDB keeps it as a robust mutex in `lock.mdb` (`MDB_txninfo` in its mdb.c); the
  * lock word holds the id of the thread that has it, as glibc and musl agreed with the kernel. Elsewhere nothing is known about it.
  */
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { BusError } from '@event-bus/core';
 import { machineTime } from './machine.js';
@@ -34,6 +46,26 @@ export function lockHeld(holder: number, waitedMs: number, details: object = {})
     `The log took no write for ${waitedMs} ms: process ${holder} holds its lock, and is stopped or too busy to give it back. Let that process go on, or end it.`,
     { details: { ...details, pid: holder } },
   );
+}
+
+/**
+ * Makes the lock file before LMDB does, and full of bytes: LMDB's own is sparse, and a step into a hole of it on a full disk would end the
+ * process with SIGBUS. It appears whole, since another process may open it at once.
+ */
+export function makeLockFile(directory: string): void {
+  const file = join(directory, 'lock.mdb');
+  // LMDB's binding ends the process as well when it may not write there.
+  if (existsSync(file)) return accessSync(file, constants.R_OK | constants.W_OK);
+  const whole = `${file}-${process.pid}-${randomBytes(4).toString('hex')}`;
+  try {
+    writeFileSync(whole, Buffer.alloc(LOCK_FILE_BYTES), { mode: 0o600 });
+    linkSync(whole, file);
+  } catch (error) {
+    // Another process was quicker, or the file system has no links: then LMDB makes its own.
+    if (!['EEXIST', 'EPERM', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  } finally {
+    rmSync(whole, { force: true });
+  }
 }
 
 interface Lock {
@@ -94,6 +126,8 @@ function processOf(thread: number): number | undefined {
 }
 
 const LOOK_EVERY_MS = 5;
+/** Room for 254 readers; LMDB's own has 126. */
+const LOCK_FILE_BYTES = 16_384;
 const LOOKED_AT_BYTES = 192;
 const TRANSACTION_AT = 8;
 /** Behind the header and the mutex of the readers, on a cache line of its own. */

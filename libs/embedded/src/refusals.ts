@@ -1,7 +1,8 @@
 /** Places where this log would not keep its promises, found before LMDB is opened. */
-import { closeSync, existsSync, fstatSync, openSync, readSync, statfsSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync, statSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { BusError } from '@event-bus/core';
+import { diskFull, freeBytesOf, FULL_BELOW_BYTES } from './failures.js';
 
 /** Throws `BUS_TRANSPORT_REFUSED` on file systems that do not keep locks and memory maps together between processes. */
 export function refuseNetworkFileSystem(path: string, type: number = statfsSync(path).type): void {
@@ -14,6 +15,13 @@ export function refuseNetworkFileSystem(path: string, type: number = statfsSync(
       details: { path, type },
     },
   );
+}
+
+/** Throws `BUS_FULL` where a new log would not fit: LMDB ends the process when it cannot write its first pages. */
+export function refuseFullDisk(directory: string): void {
+  const { size } = statSync(join(directory, 'data.mdb'), { throwIfNoEntry: false }) ?? { size: 0 };
+  const freeBytes = freeBytesOf(directory);
+  if (size === 0 && freeBytes < FULL_BELOW_BYTES) throw diskFull(directory, `${freeBytes} bytes are free`);
 }
 
 /**
