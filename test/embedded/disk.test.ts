@@ -1,5 +1,15 @@
 /** What the disk does to the log: full, without power, with a flipped bit, with readers that stand still. */
-import { closeSync, existsSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { PublishOutcome, StoredRecord } from '@event-bus/core';
 import { embedded, type EmbeddedOptions, type EmbeddedTransport } from '@event-bus/embedded';
@@ -126,6 +136,8 @@ test('before the disk is full new records are refused, while commits and deletio
     status: 'not-stored',
     error: { code: 'BUS_FULL', message: expect.stringContaining('are kept') },
   });
+  const { bavail, bsize } = statfsSync(disk.path);
+  expect(bavail * bsize).toBeGreaterThan(15.5 * 2 ** 20);
 
   let handed = 0;
   const subscription = await log.subscribe(

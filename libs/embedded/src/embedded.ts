@@ -14,7 +14,7 @@ import {
 import { countOf, partitionOf, rangesOf, recordBytes } from '@event-bus/core/internal';
 import type { TopicRow } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
-import { closedError } from './failures.js';
+import { closedError, freeBytesOf } from './failures.js';
 import { encodeFrames } from './frame.js';
 import { liveMembers, noteChange, positionOf } from './group-table.js';
 import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
@@ -266,11 +266,11 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     },
 
     stats() {
-      const { path, snapshot, log, freeBytes, readers, writer, bell } = opened();
+      const { path, snapshot, log, readers, writer, bell } = opened();
       return {
         path,
         bytes: snapshot(() => log.bytes()),
-        freeBytes: freeBytes(),
+        freeBytes: freeBytesOf(path),
         writeWaitMs: writer.waitMs,
         oldestReaderMs: readers.oldestMs(),
         wakeUp: bell.mode,
@@ -349,11 +349,11 @@ function refuseFull(
     );
   }
   // The rest is for commits and deletions: they need pages too.
-  const freeBytes = environment.freeBytes();
-  if (freeBytes < keepFreeBytes) {
+  const freeBytes = environment.freeBytes() - log.bytesWritten;
+  if (keepFreeBytes > 0 && freeBytes - bytes < keepFreeBytes) {
     throw new BusError(
       'BUS_FULL',
-      `The disk of ${path} has ${freeBytes} bytes free, ${keepFreeBytes} are kept for commits and deletions. Free some space.`,
+      `The disk of ${path} has ${freeBytes} bytes free: with ${bytes} more, fewer would be left than the ${keepFreeBytes} that are kept for commits and deletions. Free some space.`,
       { details: { freeBytes, keepFreeBytes, outcome: 'not-stored' } },
     );
   }

@@ -12,7 +12,6 @@ import { failureOf, freeBytesOf, openFailure } from './failures.js';
 import { Log } from './log.js';
 import { identify } from './identity.js';
 import { lockHolder, lockMoves, makeLockFile } from './lock.js';
-import { machineTime } from './machine.js';
 import { Readers } from './readers.js';
 import { refuseCutFile, refuseFullDisk, refuseNetworkFileSystem } from './refusals.js';
 import { Writer } from './writer.js';
@@ -28,7 +27,7 @@ export interface Environment {
   /** Reads one consistent state and gives the snapshot back at once. `read` must not await. */
   readonly snapshot: <T>(read: () => T) => T;
   readonly topic: (name: string) => TopicRow | undefined;
-  /** Free bytes of the file system, at most a second old. */
+  /** Inside a write: free bytes of the file system, as they were when its transaction began. */
   readonly freeBytes: () => number;
   /** Copies the log, without its free pages, into an empty directory. */
   readonly copyTo: (directory: string) => Promise<void>;
@@ -123,10 +122,14 @@ function openRoot(path: string, isEphemeral: boolean): RootDatabase {
 }
 
 async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
+  let freeBytes: number | undefined;
   const writerFor = (log: Log | undefined) =>
     new Writer({
       transaction: (run) => root.transaction(run),
-      begin: () => log?.begin(),
+      begin() {
+        freeBytes = undefined;
+        log?.begin();
+      },
       end: () => log?.end(),
       wake: () => bell.ring(),
       lockHolder: () => lockHolder(path),
@@ -167,7 +170,7 @@ async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphe
     readers,
     snapshot,
     topic: rememberTopics(databases, snapshot),
-    freeBytes: rememberFreeBytes(path),
+    freeBytes: () => (freeBytes ??= freeBytesOf(path)),
     copyTo: (directory) => root.backup(directory, true),
     async release() {
       const holding = held.get(path);
@@ -210,20 +213,7 @@ function rememberTopics({ topics }: Databases, snapshot: Environment['snapshot']
   };
 }
 
-function rememberFreeBytes(path: string): () => number {
-  let bytes = 0;
-  let at = -Infinity;
-  return () => {
-    if (machineTime() - at > FREE_BYTES_HOLD_MS) {
-      bytes = freeBytesOf(path);
-      at = machineTime();
-    }
-    return bytes;
-  };
-}
-
 const FIRST_MAP_BYTES = 16 * 2 ** 20;
 const OPEN_DEADLINE_MS = 10_000;
 const CLOSE_DEADLINE_MS = 10_000;
 const GIVE_UP_DEADLINE_MS = 1_000;
-const FREE_BYTES_HOLD_MS = 1_000;

@@ -62,6 +62,11 @@ export class Log {
     return (this.#bytesBefore ??= this.bytes()) + this.#bytesWritten;
   }
 
+  /** What the transaction under way has written so far. */
+  get bytesWritten(): number {
+    return Math.max(0, this.#bytesWritten);
+  }
+
   /** Puts a frame behind the newest record of a partition; answers its offset. */
   append(topic: number, partition: number, frame: Frame, now: number): number {
     const ends = this.#endsToWrite(topic, partition);

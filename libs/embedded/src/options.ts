@@ -16,7 +16,7 @@ export interface EmbeddedOptions {
   >;
   /** Records of all topics together; beyond, `publish` answers `BUS_FULL`. The file may be twice as large. Default 10 GiB. */
   readonly maxBytes?: number;
-  /** With less than this free on the disk, `publish` answers `BUS_FULL`, while commits and deletions go on. Default 64 MiB. */
+  /** When less than this would be left on the disk, `publish` answers `BUS_FULL`, while commits and deletions go on. Default 64 MiB. */
   readonly keepFreeBytes?: number;
   /** The largest record, key, value and headers together. Default 4 MiB. */
   readonly maxRecordBytes?: number;
