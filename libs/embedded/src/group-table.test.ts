@@ -73,6 +73,7 @@ describe('a turn at the group table', () => {
 
   it('takes over from a member past its deadline, which then learns what it lost and whose commit is refused', async () => {
     await turn('a');
+    await turn('b');
     await end('a', machineTime() - 1);
     expect(numbers((await turn('b')).taken)).toEqual([0, 1, 2, 3]);
     const late = await turn('a', { held: all, commits: [commit(0, 5)] });
@@ -80,6 +81,18 @@ describe('a turn at the group table', () => {
     expect(numbers(late.lost)).toEqual([0, 1, 2, 3]);
     expect(late.taken).toEqual([]);
     await expect(write(() => positionOf(environment, 'catalog', all[0]!)?.committed)).resolves.toBe(0);
+  });
+
+  it('gives those who live another lease when nobody could renew one', async () => {
+    await turn('a');
+    await turn('b');
+    for (const each of ['a', 'b']) await end(each, machineTime() - 60_000);
+    expect((await turn('b')).taken).toEqual([]);
+    expect(await turn('a', { held: all, commits: [commit(0, 5)] })).toMatchObject({ commits: ['committed'], lost: [] });
+    for (const each of ['a', 'b']) await end(each, machineTime() - 60_000);
+    await turn('b');
+    await end('a', machineTime() - 1);
+    expect(numbers((await turn('b')).taken)).toEqual([0, 1, 2, 3]);
   });
 
   it('takes over from a process that is gone, whatever its deadline says', async () => {

@@ -60,10 +60,11 @@ export function takeTurn(environment: Environment, turn: Turn): TurnResult {
   const now = machineTime();
   const commits = turn.commits.map((commit) => applyCommit(environment, group, member, commit));
   const isNew = members.get([group, member]) === undefined;
+  const until = now + LEASE_MS;
   const { live, dead } = membersOf(environment, group, member, now);
   for (const gone of dead) void members.remove([group, gone]);
+  for (const [id, row] of live) if (row.until <= now) void members.put([group, id], { ...row, until });
 
-  const until = now + LEASE_MS;
   const shares: Shares = { lost: [], unwanted: [], taken: [], returned: 0 };
   if (turn.isLeaving) {
     void members.remove([group, member]);
@@ -129,8 +130,9 @@ export function positionOf(environment: Environment, group: string, id: Partitio
 
 /** Members that are alive and within their deadline, of a topic. */
 export function liveMembers(environment: Environment, group: string, topic: number): string[] {
-  const { live } = membersOf(environment, group, undefined, machineTime());
-  return [...live].filter(([, row]) => row.topics.includes(topic)).map(([id]) => id);
+  const now = machineTime();
+  const { live } = membersOf(environment, group, undefined, now);
+  return [...live].filter(([, row]) => row.until > now && row.topics.includes(topic)).map(([id]) => id);
 }
 
 export function generationOf(environment: Environment, group: string): number {
@@ -190,17 +192,20 @@ function giveBack(environment: Environment, group: string, member: string, id: P
     });
 }
 
+// When no lease of the group was renewed in time, none could be: the log's lock stood still, or the machine. Those who live get another one.
 function membersOf(
   environment: Environment,
   group: string,
   self: string | undefined,
   now: number,
 ): { live: Map<string, MemberRow>; dead: string[] } {
+  const rows = [...environment.databases.members.getRange({ start: [group, ''], end: [group, LAST] })];
+  const hasStalled = rows.every(({ value }) => value.until <= now);
   const live = new Map<string, MemberRow>();
   const dead: string[] = [];
-  for (const { key, value } of environment.databases.members.getRange({ start: [group, ''], end: [group, LAST] })) {
+  for (const { key, value } of rows) {
     if (key[1] === self) continue;
-    if (value.until > now && isAlive(value)) live.set(key[1], value);
+    if ((hasStalled || value.until > now) && isAlive(value)) live.set(key[1], value);
     else dead.push(key[1]);
   }
   return { live, dead };
