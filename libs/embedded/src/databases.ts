@@ -37,6 +37,16 @@ interface LogKey {
 export interface TopicRow {
   readonly id: number;
   readonly partitions: number;
+  readonly retention: TopicRetention;
+}
+
+/** What is forgotten of a topic, the same for every process that looks; `null`: endless, which JSON does not know. */
+export interface TopicRetention {
+  readonly ageMs: number | null;
+  readonly bytes: number | null;
+  readonly unread: 'keep' | 'drop';
+  /** A process named the topic in its options: nobody else changes the rules. */
+  readonly isNamed: boolean;
 }
 
 export interface EndsRow {

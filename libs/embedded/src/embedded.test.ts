@@ -140,6 +140,32 @@ describe('an embedded log', () => {
     await vi.waitFor(() => expect(again.seen).toEqual(['d']));
   });
 
+  it('keeps to the retention of whoever made the topic, whatever others that open the log want', async () => {
+    const log = await opened({ path, retention: { ageMs: Infinity } });
+    await publish(log, 'a');
+    const other = await opened({ path, retention: { bytes: 1, unread: 'drop' } });
+    await other.sweep();
+    expect((await log.positions({ topic: 'course' }))[0]!.start).toMatch(/\.0$/);
+  });
+
+  it('changes the retention of a topic that is named, and says so when two who name it differ', async () => {
+    const warnings: string[] = [];
+    const hear = (warning: Error) => void warnings.push(warning.message);
+    process.on('warning', hear);
+    const named = (bytes: number) => opened({ path, topics: { course: { retention: { bytes, unread: 'drop' } } } });
+    const log = await opened();
+    await publish(log, 'a');
+    await named(1_000_000);
+    await log.sweep();
+    expect((await log.positions({ topic: 'course' }))[0]!.start).toMatch(/\.0$/);
+    await named(1);
+    await named(1);
+    await log.sweep();
+    process.off('warning', hear);
+    expect((await log.positions({ topic: 'course' }))[0]!.start).toMatch(/\.1$/);
+    expect(warnings).toEqual([expect.stringMatching(/"course" was .*1000000.* and is .*"bytes":1,/)]);
+  });
+
   it('refuses positions of another log', async () => {
     const log = await opened();
     await publish(log, 'a');

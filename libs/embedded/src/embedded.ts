@@ -2,6 +2,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { avroCodec } from '@event-bus/avro';
 import {
   BusError,
@@ -12,7 +13,7 @@ import {
   type Transport,
 } from '@event-bus/core';
 import { countOf, partitionOf, rangesOf, recordBytes } from '@event-bus/core/internal';
-import type { TopicRow } from './databases.js';
+import type { TopicRetention, TopicRow } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
 import { closedError, freeBytesOf } from './failures.js';
 import { encodeFrames } from './frame.js';
@@ -74,7 +75,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
       settings.isEphemeral,
     );
     environment = opened;
-    janitor = new Janitor(opened, (topic) => retentionOf(settings, topic), settings.sweepIntervalMs);
+    janitor = new Janitor(opened, settings.sweepIntervalMs);
   };
 
   const opened = (): Environment => {
@@ -252,9 +253,14 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     async ensureTopic(topic, { partitions } = {}) {
       checkTopic(topic, partitions);
       const current = opened();
+      const retention = retentionOf(settings, topic);
       const row =
         current.topic(topic) ??
-        (await createTopic(current, topic, partitions ?? settings.topics[topic]?.partitions ?? settings.partitions));
+        (await createTopic(current, topic, {
+          partitions: partitions ?? settings.topics[topic]?.partitions ?? settings.partitions,
+          retention,
+        }));
+      if (retention.isNamed) await keepRetention(current, topic, retention);
       if (partitions !== undefined && partitions !== row.partitions) {
         throw new BusError(
           'BUS_TOPIC_MISSING',
@@ -301,17 +307,39 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
   return transport;
 }
 
-async function createTopic({ writer, databases }: Environment, topic: string, partitions: number): Promise<TopicRow> {
+async function createTopic(
+  { writer, databases }: Environment,
+  topic: string,
+  made: Omit<TopicRow, 'id'>,
+): Promise<TopicRow> {
   const create = () => {
     const known = databases.topics.get(topic);
     if (known !== undefined) return known;
     let id = 0;
     for (const { value } of databases.topics.getRange()) id = Math.max(id, value.id);
-    const row: TopicRow = { id: id + 1, partitions };
+    const row: TopicRow = { id: id + 1, ...made };
     void databases.topics.put(topic, row);
     return row;
   };
   return writer.write(create, { deadlineMs: WRITE_DEADLINE_MS });
+}
+
+// Who names a topic rules it; of two who name it, who came last.
+async function keepRetention(
+  { writer, databases, snapshot }: Environment,
+  topic: string,
+  retention: TopicRetention,
+): Promise<void> {
+  const before = snapshot(() => databases.topics.get(topic)!.retention);
+  if (isDeepStrictEqual(before, retention)) return;
+  const keep = () => void databases.topics.put(topic, { ...databases.topics.get(topic)!, retention });
+  await writer.write(keep, { deadlineMs: WRITE_DEADLINE_MS });
+  if (before.isNamed) {
+    process.emitWarning(
+      `The retention of topic "${topic}" was ${JSON.stringify(before)}, and is ${JSON.stringify(retention)} now, as the options of this process say. Give all processes that name the topic the same.`,
+      { code: 'EVENT_BUS_RETENTION_CHANGED' },
+    );
+  }
 }
 
 function partitionPositions(

@@ -15,7 +15,8 @@ import {
 } from './group-table.js';
 import { machineTime, thisProcess } from './machine.js';
 
-const TOPIC = { id: 1, partitions: 4 };
+const retention = { ageMs: null, bytes: null, unread: 'keep', isNamed: false } as const;
+const TOPIC = { id: 1, partitions: 4, retention };
 const all: PartitionId[] = [0, 1, 2, 3].map((partition) => ({ topic: 1, partition }));
 let environment: Environment;
 beforeEach(
@@ -129,7 +130,7 @@ describe('a turn at the group table', () => {
   });
 
   it('shares a topic only among those who want it', async () => {
-    const other = { id: 2, partitions: 2 };
+    const other = { id: 2, partitions: 2, retention };
     await turn('a', { topics: [TOPIC, other] });
     await turn('b');
     const { unwanted } = await turn('a', {

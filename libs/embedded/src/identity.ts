@@ -41,4 +41,4 @@ function newEpoch(): string {
   return randomBytes(8).readBigUInt64BE().toString(36).padStart(8, '0').slice(-8);
 }
 
-const FORMAT = 1;
+const FORMAT = 2;

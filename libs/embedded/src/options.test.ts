@@ -39,7 +39,7 @@ describe('checkOptions', () => {
       retention: { bytes: 100 },
       topics: { course: { retention: { unread: 'drop' } } },
     });
-    expect(retentionOf(settings, 'course')).toMatchObject({ bytes: 100, unread: 'drop' });
-    expect(retentionOf(settings, 'other')).toMatchObject({ bytes: 100, unread: 'keep' });
+    expect(retentionOf(settings, 'course')).toMatchObject({ bytes: 100, unread: 'drop', isNamed: true });
+    expect(retentionOf(settings, 'other')).toMatchObject({ bytes: 100, unread: 'keep', isNamed: false });
   });
 });

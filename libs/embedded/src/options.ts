@@ -1,4 +1,5 @@
 import { BusError } from '@event-bus/core';
+import type { TopicRetention } from './databases.js';
 import type { RetentionRules } from './retention.js';
 
 export interface EmbeddedOptions {
@@ -8,9 +9,9 @@ export interface EmbeddedOptions {
   readonly ephemeral?: boolean;
   /** Partitions of topics that are made from now on; stays as it was for those that exist. More allow more consumers to share. Default 8. */
   readonly partitions?: number;
-  /** What is forgotten, and when. Default: after 7 days, once every group has read it. */
+  /** What is forgotten of topics that are made from now on; stays as it was for those that exist. Default: after 7 days, once every group has read it. */
   readonly retention?: Partial<RetentionRules>;
-  /** Differences for single topics, by full name. */
+  /** Differences for single topics, by full name. A retention given here holds for a topic that exists as well. */
   readonly topics?: Readonly<
     Record<string, { readonly partitions?: number; readonly retention?: Partial<RetentionRules> }>
   >;
@@ -70,9 +71,14 @@ export function checkOptions(options: EmbeddedOptions): Settings {
   return settings;
 }
 
-export function retentionOf(settings: Settings, topic: string): RetentionRules {
-  return { ...settings.retention, ...settings.topics[topic]?.retention };
+/** What a topic is made with, or told when the options name it. */
+export function retentionOf(settings: Settings, topic: string): TopicRetention {
+  const named = settings.topics[topic]?.retention;
+  const { ageMs, bytes, unread } = { ...settings.retention, ...named };
+  return { ageMs: finite(ageMs), bytes: finite(bytes), unread, isNamed: named !== undefined };
 }
+
+const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);
 
 function positive(findings: string[], name: string, value: number): void {
   if (!Number.isInteger(value) || value < 1)

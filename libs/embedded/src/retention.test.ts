@@ -2,15 +2,15 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { TopicRetention } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
 import { encodeFrames } from './frame.js';
-import { Janitor, type RetentionRules } from './retention.js';
+import { Janitor } from './retention.js';
 
 const DAY_MS = 24 * 3_600_000;
 let environment: Environment;
 beforeEach(async () => {
   environment = await openEnvironment(mkdtempSync(join(tmpdir(), 'event-bus-retention-')), true);
-  await write(() => void environment.databases.topics.put('course', { id: 1, partitions: 2 }));
 });
 afterEach(() => environment.release());
 
@@ -26,12 +26,10 @@ const reached = (group: string, partition: number, committed: number, seen = Dat
     void environment.databases.groups.put(group, { generation: 1, seen });
   });
 
-async function sweep(rules: Partial<RetentionRules>): Promise<void> {
-  const janitor = new Janitor(
-    environment,
-    () => ({ ageMs: Infinity, bytes: Infinity, unread: 'keep', ...rules }),
-    1_000_000,
-  );
+async function sweep(rules: Partial<TopicRetention>): Promise<void> {
+  const retention = { ageMs: null, bytes: null, unread: 'keep', isNamed: false, ...rules } as const;
+  await write(() => void environment.databases.topics.put('course', { id: 1, partitions: 2, retention }));
+  const janitor = new Janitor(environment, 1_000_000);
   await janitor.run();
   await janitor.close();
 }

@@ -1,6 +1,6 @@
 /**
  * Forgets old records, a thousand at a time. Every process that has the log open looks now and then; deleting is a write like any other,
- * so two of them never delete the same. What a group has not read yet is kept, unless the topic was told to drop it: then the group
+ * so two of them never delete the same. The rules are the topic's, whoever looks. What a group has not read yet is kept, unless the topic was told to drop it: then the group
  * learns the exact range when it reads on.
  */
 import { BusError } from '@event-bus/core';
@@ -23,7 +23,6 @@ export class Janitor {
 
   constructor(
     private readonly environment: Environment,
-    private readonly rulesOf: (topic: string) => RetentionRules,
     everyMs: number,
   ) {
     this.#timer = setInterval(() => void this.run().catch(warn), everyMs).unref();
@@ -43,10 +42,10 @@ export class Janitor {
 
   async #sweep(): Promise<void> {
     const topics = this.environment.snapshot(() =>
-      [...this.environment.databases.topics.getRange()].map(({ key, value }) => ({ name: key, row: value })),
+      [...this.environment.databases.topics.getRange()].map(({ value }) => value),
     );
-    for (const { name, row } of topics) {
-      const rules = this.rulesOf(name);
+    for (const row of topics) {
+      const rules = rulesOf(row);
       while (!this.#isClosed && this.environment.snapshot(() => this.#trimmable(row, rules)) !== undefined) {
         // Looked up again inside: another process may have been quicker.
         const trim = () => {
@@ -120,6 +119,10 @@ export class Janitor {
   #afterBytes(topic: TopicRow, partition: number, bytes: number): number {
     return this.environment.log.offsetAfterBytes(topic.id, partition, bytes, CHUNK_RECORDS);
   }
+}
+
+function rulesOf({ retention: { ageMs, bytes, unread } }: TopicRow): RetentionRules {
+  return { ageMs: ageMs ?? Infinity, bytes: bytes ?? Infinity, unread };
 }
 
 function warn(error: unknown): void {
