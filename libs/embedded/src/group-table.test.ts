@@ -72,6 +72,18 @@ describe('a turn at the group table', () => {
     expect((await turn('a', { held: all.slice(0, 2) })).generation).toBe(generation + 2);
   });
 
+  it('notes now and then that the group is in use', async () => {
+    await turn('a');
+    await write(
+      () => void environment.databases.groups.put('catalog', { generation: 1, seen: Date.now() - 7_200_000 }),
+    );
+    await turn('a', { held: all });
+    expect(environment.snapshot(() => environment.databases.groups.get('catalog'))).toMatchObject({
+      generation: 1,
+      seen: expect.closeTo(Date.now(), -4),
+    });
+  });
+
   it('takes over from a member past its deadline, which then learns what it lost and whose commit is refused', async () => {
     await turn('a');
     await turn('b');

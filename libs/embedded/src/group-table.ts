@@ -128,11 +128,13 @@ export function positionOf(environment: Environment, group: string, id: Partitio
   return environment.databases.positions.get([id.topic, id.partition, group]);
 }
 
-/** Members that are alive and within their deadline, of a topic. */
-export function liveMembers(environment: Environment, group: string, topic: number): string[] {
+/** Members that are alive and within their deadline, of a topic or of any. */
+export function liveMembers(environment: Environment, group: string, topic?: number): string[] {
   const now = machineTime();
   const { live } = membersOf(environment, group, undefined, now);
-  return [...live].filter(([, row]) => row.until > now && row.topics.includes(topic)).map(([id]) => id);
+  return [...live]
+    .filter(([, row]) => row.until > now && (topic === undefined || row.topics.includes(topic)))
+    .map(([id]) => id);
 }
 
 export function generationOf(environment: Environment, group: string): number {

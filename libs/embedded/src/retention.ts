@@ -6,6 +6,7 @@
 import { BusError } from '@event-bus/core';
 import type { TopicRow } from './databases.js';
 import type { Environment } from './environment.js';
+import { liveMembers } from './group-table.js';
 
 export interface RetentionRules {
   /** Records older than this are deleted, in milliseconds. `Infinity`: never for their age. */
@@ -44,6 +45,7 @@ export class Janitor {
     const topics = this.environment.snapshot(() =>
       [...this.environment.databases.topics.getRange()].map(({ value }) => value),
     );
+    const overdue = this.environment.snapshot(() => this.#overdueNow());
     for (const row of topics) {
       const rules = rulesOf(row);
       while (!this.#isClosed && this.environment.snapshot(() => this.#trimmable(row, rules)) !== undefined) {
@@ -57,6 +59,7 @@ export class Janitor {
         if ((await this.environment.writer.write(trim, { deadlineMs: WRITE_DEADLINE_MS })) === 0) break;
       }
     }
+    this.#overdue = overdue;
   }
 
   /** The partition to trim next and the offset up to which that is allowed. */
@@ -102,17 +105,28 @@ export class Janitor {
   }
 
   readonly #warned = new Set<string>();
+  /** Groups that had been away for too long at the sweep before, and when they had been seen. */
+  #overdue = new Map<string, number>();
 
+  // A clock that was set forward makes every group look long away: whoever lives, or comes back until the next sweep, is not forgotten.
   #isForgotten(group: string): boolean {
-    const awayMs = Date.now() - (this.environment.databases.groups.get(group)?.seen ?? Date.now());
-    if (awayMs > GROUP_FORGOTTEN_MS / 2 && !this.#warned.has(group)) {
+    const seen = this.environment.databases.groups.get(group)?.seen ?? Date.now();
+    const awayMs = Date.now() - seen;
+    if (awayMs <= GROUP_FORGOTTEN_MS / 2 || liveMembers(this.environment, group).length > 0) return false;
+    if (!this.#warned.has(group)) {
       this.#warned.add(group);
       process.emitWarning(
         `Group "${group}" had no member for ${Math.floor(awayMs / DAY_MS)} days. After ${GROUP_FORGOTTEN_MS / DAY_MS} its unread records are not kept any more.`,
         { code: 'EVENT_BUS_GROUP_AWAY' },
       );
     }
-    return awayMs > GROUP_FORGOTTEN_MS;
+    return this.#overdue.get(group) === seen;
+  }
+
+  #overdueNow(): Map<string, number> {
+    const before = Date.now() - GROUP_FORGOTTEN_MS;
+    const groups = [...this.environment.databases.groups.getRange()];
+    return new Map(groups.filter(({ value }) => value.seen < before).map(({ key, value }) => [key, value.seen]));
   }
 
   /** The offset behind the oldest `bytes` bytes. */
