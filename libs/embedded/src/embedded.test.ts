@@ -166,6 +166,14 @@ describe('an embedded log', () => {
     expect(warnings).toEqual([expect.stringMatching(/"course" was .*1000000.* and is .*"bytes":1,/)]);
   });
 
+  it('stores nothing in a log whose directory was deleted under it', async () => {
+    const log = await opened();
+    expect(await publish(log, 'a')).toMatchObject([{ status: 'stored' }]);
+    rmSync(path, { recursive: true });
+    for (let i = 0; i < 2; i++)
+      expect(await publish(log, 'b')).toMatchObject([{ status: 'not-stored', error: { code: 'BUS_DATA_LOSS' } }]);
+  });
+
   it('refuses positions of another log', async () => {
     const log = await opened();
     await publish(log, 'a');

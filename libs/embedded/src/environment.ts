@@ -13,7 +13,7 @@ import { Log } from './log.js';
 import { identify } from './identity.js';
 import { lockHolder, lockMoves, makeLockFile } from './lock.js';
 import { Readers } from './readers.js';
-import { refuseCutFile, refuseFullDisk, refuseNetworkFileSystem } from './refusals.js';
+import { inodeOf, refuseCutFile, refuseFullDisk, refuseNetworkFileSystem, refuseOtherFile } from './refusals.js';
 import { Writer } from './writer.js';
 
 export interface Environment {
@@ -122,11 +122,13 @@ function openRoot(path: string, isEphemeral: boolean): RootDatabase {
 }
 
 async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
+  const inode = inodeOf(path);
   let freeBytes: number | undefined;
   const writerFor = (log: Log | undefined) =>
     new Writer({
       transaction: (run) => root.transaction(run),
       begin() {
+        refuseOtherFile(path, inode);
         freeBytes = undefined;
         log?.begin();
       },

@@ -16,9 +16,9 @@ export function openFailure(error: unknown, path: string): BusError {
   );
 }
 
-/** What became of a write that LMDB refused. */
+/** What became of a write that LMDB refused, or that was not begun: an error of ours says that the log is not there any more. */
 export function failureOf(error: unknown, path: string, root: RootDatabase): WriteFailure {
-  if (isBusError(error)) return { error, isFinal: false };
+  if (isBusError(error)) return { error, isFinal: true };
   const text = textOf(error);
   const options = { cause: error, details: { path } };
   // When not even the page that makes a transaction count could be written, LMDB refuses everything until it is opened again.

@@ -50,6 +50,20 @@ export function refuseCutFile(directory: string): void {
   }
 }
 
+export function inodeOf(directory: string): number | undefined {
+  return statSync(join(directory, 'data.mdb'), { throwIfNoEntry: false })?.ino;
+}
+
+/** Throws `BUS_DATA_LOSS` when the data file is not the one that was opened: what is written would go where nobody looks. */
+export function refuseOtherFile(directory: string, opened: number | undefined): void {
+  if (inodeOf(directory) === opened) return;
+  throw new BusError(
+    'BUS_DATA_LOSS',
+    `The log in ${directory} was deleted or replaced while this process had it open. Restart this process, and stop all that use a log before its directory is touched.`,
+    { details: { path: directory } },
+  );
+}
+
 // The two first pages each hold a meta (`MDB_meta` in LMDB's mdb.c); the one with the higher transaction id counts.
 function newestMeta(file: number): { pageBytes: number; lastPage: number } | undefined {
   const first = metaAt(file, 0);
