@@ -124,6 +124,27 @@ describe('an embedded log', () => {
     await vi.waitFor(() => expect(third.seen).toEqual(['d']));
   });
 
+  it('counts what was finished ahead neither twice nor as lost when retention takes it', async () => {
+    const log = await opened();
+    const places = await publish(log, ...'abcdefghijkl');
+    const offset = (i: number) => (places[i] as { offset: string }).offset;
+    const first = await member(log);
+    const ahead = [2, 3, 4, 6, 7].map(offset);
+    await first.subscription.commit([{ topic: 'course', partition: 0, position: offset(1), ahead }]);
+    await first.subscription.stop();
+
+    await log.deleteBefore('course', 0, offset(9));
+
+    expect(await log.positions({ topic: 'course', group: 'catalog' })).toMatchObject([{ lag: 3 }]);
+    const again = await member(log);
+    await vi.waitFor(() => expect(again.seen).toEqual(['j', 'k', 'l']));
+    expect(again.lost.map(({ from, to, count }) => [from, to, count])).toEqual([
+      [offset(1), offset(2), 1],
+      [offset(5), offset(6), 1],
+      [offset(8), offset(9), 1],
+    ]);
+  });
+
   it('tells a group the exact range that retention took, and goes on behind it', async () => {
     const log = await opened({ path, retention: { bytes: 1, unread: 'drop' } });
     await (await member(log)).subscription.stop();

@@ -12,7 +12,7 @@ import {
   type PublishOutcome,
   type Transport,
 } from '@event-bus/core';
-import { countOf, partitionOf, rangesOf, recordBytes } from '@event-bus/core/internal';
+import { countOf, mergeRanges, partitionOf, rangesOf, recordBytes } from '@event-bus/core/internal';
 import type { TopicRetention, TopicRow } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
 import { closedError, freeBytesOf } from './failures.js';
@@ -355,11 +355,9 @@ function partitionPositions(
   const known = group === undefined ? undefined : positionOf(environment, group, { topic: row.id, partition });
   if (known === undefined) return ends;
   const { committed, ahead } = known;
-  return {
-    ...ends,
-    committed: positionText(epoch, committed),
-    lag: next - Math.max(committed, first) - countOf(rangesOf(committed, ahead)),
-  };
+  const from = Math.max(committed, first);
+  const finished = mergeRanges(from, rangesOf(committed, ahead), [], Infinity);
+  return { ...ends, committed: positionText(epoch, committed), lag: next - from - countOf(finished) };
 }
 
 function refuseFull(

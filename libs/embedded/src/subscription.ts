@@ -308,10 +308,11 @@ export class GroupSubscription implements Subscription {
 
   async #handOver(held: Held, slice: LogSlice): Promise<void> {
     const { environment, receiver } = this.setup;
+    const lost = slice.lost.flatMap((range) => unfinished(held, range));
     const records = withoutAhead(held, slice.records);
     held.next = slice.next;
     environment.bell.active();
-    for (const range of slice.lost) receiver.lost(this.#lostRange(held, range));
+    for (const range of lost) receiver.lost(this.#lostRange(held, range));
     const next = positionText(environment.epoch, slice.next);
     const receiving = receiver.receive({ topic: held.topic, partition: held.partition, records, next });
     if (receiving === undefined) return;
@@ -358,6 +359,18 @@ interface Held extends TopicPartition {
   isReading: boolean;
   /** Aborted when somebody else owns the partition. */
   readonly gone: AbortController;
+}
+
+/** The parts of a lost range that were not finished before. */
+function unfinished({ ahead }: Held, { from, to, reason }: LostOffsets): LostOffsets[] {
+  const parts: LostOffsets[] = [];
+  let at = from;
+  for (const [first, end] of ahead) {
+    if (at < Math.min(first, to)) parts.push({ from: at, to: Math.min(first, to), reason });
+    at = Math.max(at, end);
+  }
+  if (at < to) parts.push({ from: at, to, reason });
+  return parts;
 }
 
 function withoutAhead(held: Held, records: StoredRecord[]): StoredRecord[] {
