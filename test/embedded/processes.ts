@@ -25,9 +25,14 @@ export class Stage {
 
   /** Starts `fixtures/<name>.mjs` with the log's path, a history file of its own, and these arguments; resolves once it is ready. */
   async start(kind: 'sender' | 'consumer', ...args: string[]): Promise<ChildProcess> {
+    return this.startIn([], kind, ...args);
+  }
+
+  /** The same, by way of a command that starts another. */
+  async startIn(command: readonly string[], kind: 'sender' | 'consumer', ...args: string[]): Promise<ChildProcess> {
     const file = join(this.directory, `${kind}-${this.#histories++}.jsonl`);
     this.#files.push({ kind, file });
-    return this.run(kind, file, ...args);
+    return this.#run(command, this.path, kind, file, ...args);
   }
 
   run(name: string, ...args: string[]): Promise<ChildProcess> {
@@ -35,14 +40,24 @@ export class Stage {
   }
 
   /** The same on a log elsewhere. */
-  async runOn(path: string, name: string, ...args: string[]): Promise<ChildProcess> {
+  runOn(path: string, name: string, ...args: string[]): Promise<ChildProcess> {
+    return this.#run([], path, name, ...args);
+  }
+
+  async #run(command: readonly string[], path: string, name: string, ...args: string[]): Promise<ChildProcess> {
+    const [execPath, ...execArgv] = [...command, process.execPath];
     const child = fork(fileURLToPath(new URL(`./fixtures/${name}.mjs`, import.meta.url)), [path, ...args], {
-      execArgv: [],
+      execPath: execPath!,
+      execArgv,
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.#children.add(child);
     child.once('exit', () => this.#children.delete(child));
-    await Promise.race([once(child, 'message'), once(child, 'exit')]);
+    const died = once(child, 'exit').then(([code]) => {
+      throw new Error(`Process ${name} ended with ${code} before it was ready.`);
+    });
+    await Promise.race([once(child, 'message'), died]);
+    died.catch(() => {});
     return child;
   }
 

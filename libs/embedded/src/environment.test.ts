@@ -44,19 +44,29 @@ describe('an environment', () => {
     });
   });
 
-  it('refuses another process-id namespace with live members, and takes it without', async () => {
-    const foreign = (until: number) => async () =>
-      change(({ databases }) => {
-        void databases.meta.put('namespace', 'pid:[1]');
-        void databases.members.put(['catalog', '1-abc'], { ...thisProcess(), topics: [1], until });
-      });
-    await foreign(machineTime() + 60_000)();
-    await expect(openEnvironment(path, false)).rejects.toMatchObject({
-      code: 'BUS_TRANSPORT_REFUSED',
-      message: expect.stringContaining('namespace'),
+  it('waits for the leases of another process-id namespace, and takes the log when nobody renews them', async () => {
+    const until = machineTime() + 500;
+    await change(({ databases }) => {
+      void databases.meta.put('namespace', 'pid:[1]');
+      void databases.meta.put('until', 0);
+      void databases.members.put(['catalog', '1-abc'], { ...thisProcess(), topics: [1], until });
     });
-    // What keeps it out is the deadline of that member; the log itself is unharmed.
-    await expect(openEnvironment(path, false)).rejects.toMatchObject({ code: 'BUS_TRANSPORT_REFUSED' });
+    const environment = await openEnvironment(path, false);
+    expect(machineTime()).toBeGreaterThan(until);
+    expect(environment.snapshot(() => [...environment.databases.members.getKeys()])).toEqual([]);
+    await environment.release();
+  });
+
+  it('writes nothing more once processes of another namespace have the log', async () => {
+    const environment = await openEnvironment(path, false);
+    const put = (key: string) => () => void environment.databases.meta.put(key, 'pid:[1]');
+    await environment.writer.write(put('namespace'), { deadlineMs: 1_000 });
+    for (let i = 0; i < 2; i++)
+      await expect(environment.writer.write(put('other'), { deadlineMs: 1_000 })).rejects.toMatchObject({
+        code: 'BUS_TRANSPORT_REFUSED',
+        message: expect.stringContaining('pid:[1]'),
+      });
+    await environment.release();
   });
 
   it('forgets the members of an earlier boot', async () => {

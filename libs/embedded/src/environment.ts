@@ -5,13 +5,14 @@
 import { mkdirSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
-import { BusError } from '@event-bus/core';
+import { BusError, isBusError } from '@event-bus/core';
 import { DATABASES_AT_MOST, openDatabases, type Databases, type TopicRow } from './databases.js';
 import { Doorbell } from './doorbell.js';
 import { failureOf, freeBytesOf, openFailure } from './failures.js';
 import { Log } from './log.js';
-import { identify } from './identity.js';
+import { identify, presence } from './identity.js';
 import { lockHolder, lockMoves, makeLockFile } from './lock.js';
+import { machineTime } from './machine.js';
 import { Readers } from './readers.js';
 import { inodeOf, refuseCutFile, refuseFullDisk, refuseNetworkFileSystem, refuseOtherFile } from './refusals.js';
 import { Writer } from './writer.js';
@@ -124,11 +125,12 @@ function openRoot(path: string, isEphemeral: boolean): RootDatabase {
 async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphemeral: boolean): Promise<Environment> {
   const inode = inodeOf(path);
   let freeBytes: number | undefined;
-  const writerFor = (log: Log | undefined) =>
+  const writerFor = (log?: Log, present?: () => void) =>
     new Writer({
       transaction: (run) => root.transaction(run),
       begin() {
         refuseOtherFile(path, inode);
+        present?.();
         freeBytes = undefined;
         log?.begin();
       },
@@ -144,16 +146,17 @@ async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphe
 
   let databases!: Databases;
   let epoch: string;
-  const first = writerFor(undefined);
+  const first = writerFor();
   try {
     // Inside a transaction, since each database would have one of its own on this thread.
-    epoch = await first.write(() => identify((databases = openDatabases(root))), { deadlineMs: OPEN_DEADLINE_MS });
+    const identity = () => identify((databases = openDatabases(root)));
+    epoch = await identified(() => first.write(identity, { deadlineMs: OPEN_DEADLINE_MS }));
   } catch (error) {
     await endsWithin(closed(path, first, close), GIVE_UP_DEADLINE_MS);
     throw error;
   }
   const log = new Log(databases, epoch);
-  const writer = writerFor(log);
+  const writer = writerFor(log, presence(databases));
   const readers = new Readers(root, path);
   const snapshot = <T>(read: () => T): T => {
     try {
@@ -183,6 +186,17 @@ async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphe
       if (isEphemeral) rmSync(path, { recursive: true, force: true });
     },
   };
+}
+
+// A container that crashed and is back has another namespace, and its leases still run: whoever does not renew them by then is gone.
+async function identified(identity: () => Promise<string>): Promise<string> {
+  try {
+    return await identity();
+  } catch (error) {
+    if (!isBusError(error) || typeof error.details.until !== 'number') throw error;
+    await new Promise((resolve) => setTimeout(resolve, (error.details.until as number) - machineTime() + 1));
+    return identity();
+  }
 }
 
 // A write that another process holds up cannot be called off: LMDB stays open until it ends.
