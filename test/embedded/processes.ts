@@ -15,6 +15,9 @@ export function build(): void {
   });
 }
 
+/** A process that writes a history. */
+type Kind = 'sender' | 'consumer' | 'handler';
+
 /** A directory for one test and the processes in it; `end` kills what still runs and removes it. */
 export class Stage {
   readonly directory = mkdtempSync(join(tmpdir(), 'event-bus-stage-'));
@@ -24,12 +27,12 @@ export class Stage {
   readonly #files: { readonly kind: string; readonly file: string }[] = [];
 
   /** Starts `fixtures/<name>.mjs` with the log's path, a history file of its own, and these arguments; resolves once it is ready. */
-  async start(kind: 'sender' | 'consumer', ...args: string[]): Promise<ChildProcess> {
+  async start(kind: Kind, ...args: string[]): Promise<ChildProcess> {
     return this.startIn([], kind, ...args);
   }
 
   /** The same, by way of a command that starts another. */
-  async startIn(command: readonly string[], kind: 'sender' | 'consumer', ...args: string[]): Promise<ChildProcess> {
+  async startIn(command: readonly string[], kind: Kind, ...args: string[]): Promise<ChildProcess> {
     const file = join(this.directory, `${kind}-${this.#histories++}.jsonl`);
     this.#files.push({ kind, file });
     return this.#run(command, this.path, kind, file, ...args);
@@ -62,7 +65,7 @@ export class Stage {
   }
 
   /** Everything that processes of a kind wrote down, each in its own order. */
-  histories(kind: 'sender' | 'consumer'): Line[][] {
+  histories(kind: Kind): Line[][] {
     return this.#files
       .filter((each) => each.kind === kind && existsSync(each.file))
       .map(({ file }) => linesOf(readFileSync(file, 'utf8')));

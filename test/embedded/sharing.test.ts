@@ -117,6 +117,24 @@ test('a member that stood still past its lease is fenced, and asks before it goe
   expect(early.filter(({ answer }) => answer === 'committed')).toEqual([]);
 }, 120_000);
 
+test('a service that computed past its lease starts no handler for what another has handled', async () => {
+  const busy = await stage.start('handler', '8000');
+  const other = await stage.start('handler', '0');
+  const handledBy = (pid: number) =>
+    stage
+      .histories('handler')
+      .flat()
+      .filter(({ name }) => name === pid);
+  other.send('send');
+  await eventually(
+    () => handledBy(other.pid!).length === 32,
+    () => `the other handled ${handledBy(other.pid!).length} of 32`,
+  );
+  expect(await finish(busy)).toBe(0);
+  expect(await finish(other)).toBe(0);
+  expect(handledBy(busy.pid!).map(({ key }) => key as string)).toEqual(['key-0']);
+}, 60_000);
+
 test('a record wakes another process by the bell', async () => {
   const seen: string[] = [];
   await log.subscribe(

@@ -87,7 +87,7 @@ describe('an embedded log', () => {
     const log = await opened();
     for (let i = 0; i < 3; i++) await publish(log, ...Array.from({ length: 1_000 }, () => 'x'));
     const { end } = (await log.positions({ topic: 'course' }))[0]!;
-    const deleting = log.deleteBefore('course', 0, end);
+    const deleting = log.deleteBefore('course', 0, end!);
     await Promise.all([expect(deleting).rejects.toMatchObject({ code: 'BUS_CLOSED' }), log.close()]);
   });
 

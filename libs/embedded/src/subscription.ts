@@ -99,6 +99,10 @@ export class GroupSubscription implements Subscription {
     return rows.map((row) => (row === undefined ? 'fenced' : answers[next++]!));
   }
 
+  holds(): boolean {
+    return machineTime() < this.#until;
+  }
+
   status(): SubscriptionStatus {
     return {
       state: this.#visibleState(),
@@ -325,7 +329,7 @@ export class GroupSubscription implements Subscription {
   // A process that was stopped or busy may have lost its partitions without knowing: it asks the table before it goes on.
   #mayHandOver(held: Held): boolean {
     if (held.state !== 'held' || this.#state !== 'running') return false;
-    if (machineTime() < this.#until) return true;
+    if (this.holds()) return true;
     this.#turnSoon();
     return false;
   }
