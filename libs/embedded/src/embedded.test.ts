@@ -233,6 +233,15 @@ describe('an embedded log', () => {
     });
   });
 
+  it.each([NaN, '2026-01-01', new Date(NaN), undefined])('refuses time %s', async (wrong) => {
+    const log = await opened();
+    const to = { time: wrong as number };
+    const refused = { code: 'BUS_CONFIG_INVALID', message: expect.stringContaining('milliseconds since 1970') };
+    await expect(log.seek({ topic: 'course', group: 'g', to })).rejects.toMatchObject(refused);
+    await expect(log.read({ topic: 'course', from: to })[Symbol.asyncIterator]().next()).rejects.toMatchObject(refused);
+    await expect(member(log, { from: to })).rejects.toMatchObject(refused);
+  });
+
   it.each(['', 'a\nb', 'x'.repeat(256)])('refuses group name %j', async (group) => {
     const log = await opened();
     await expect(member(log, { group })).rejects.toMatchObject({ code: 'BUS_CONFIG_INVALID' });

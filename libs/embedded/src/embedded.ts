@@ -20,7 +20,7 @@ import { encodeFrames } from './frame.js';
 import { liveMembers, noteChange, positionOf } from './group-table.js';
 import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
 import { offsetOf, positionText } from './position.js';
-import { readRange, seekOffset } from './reading.js';
+import { checkTime, readRange, seekOffset } from './reading.js';
 import { Janitor } from './retention.js';
 import { schemaStore } from './schema-store.js';
 import { GroupSubscription } from './subscription.js';
@@ -187,6 +187,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
 
     async subscribe({ topics, group, from = 'earliest', revokeTimeoutMs = REVOKE_TIMEOUT_MS }, receiver) {
       checkGroup(group);
+      if (typeof from === 'object') checkTime(from.time);
       const rows = new Map(topics.map((topic) => [topic, topicRow(topic)]));
       const subscription: GroupSubscription = new GroupSubscription({
         environment: opened(),

@@ -71,7 +71,7 @@ export function seekOffset(environment: Environment, topic: TopicRow, partition:
   const { first, next } = environment.log.ends(topic.id, partition);
   if (to === 'start') return first;
   if (to === 'end') return next;
-  if ('time' in to) return environment.log.offsetAt(topic.id, partition, to.time);
+  if ('time' in to) return environment.log.offsetAt(topic.id, partition, checkTime(to.time));
   const offset = offsetOf(environment.epoch, to.offset);
   if (offset >= first && offset <= next) return offset;
   const details = {
@@ -85,6 +85,12 @@ export function seekOffset(environment: Environment, topic: TopicRow, partition:
     `Position ${to.offset} of partition ${partition} is not in the log, which holds ${details.start} up to ${details.end}. Start from "start" to take what is left.`,
     { details },
   );
+}
+
+/** Throws `BUS_CONFIG_INVALID` for what is no time: no record is older than NaN, so it would mean the end. */
+export function checkTime(time: number): number {
+  if (Number.isFinite(time)) return time;
+  throw new BusError('BUS_CONFIG_INVALID', `A time must be a number of milliseconds since 1970, got ${String(time)}.`);
 }
 
 // Remembers a ring that came while nobody waited.
