@@ -1,5 +1,6 @@
 /** Several processes share the partitions of a group; who comes, goes or stands still loses nothing for the others. */
-import { embedded, type EmbeddedTransport } from '@event-bus/embedded';
+import { join } from 'node:path';
+import { compact, embedded, type EmbeddedTransport } from '@event-bus/embedded';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { checkConsumers, checkSenders, numberOf, type StoredLog } from './history.js';
 import { build, eventually, finish, kill, Stage, type Line } from './processes.js';
@@ -160,6 +161,18 @@ test('a record wakes another process by the bell', async () => {
   );
   expect(await finish(publisher)).toBe(0);
 }, 60_000);
+
+test('a log that another process has open is not compacted', async () => {
+  const publisher = await stage.run('publisher');
+  await log.close();
+  const to = join(stage.directory, 'copy');
+  await expect(compact({ from: stage.path, to })).rejects.toMatchObject({
+    code: 'BUS_BUSY',
+    details: { pids: [publisher.pid] },
+  });
+  expect(await finish(publisher)).toBe(0);
+  await compact({ from: stage.path, to });
+});
 
 test('positions never move back while members come and go', async () => {
   const sender = await stage.start('sender', 'sender', '60');

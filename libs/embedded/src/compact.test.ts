@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -37,9 +37,30 @@ describe('compact', () => {
     await copy.close();
   });
 
+  it('does not copy a log that this process uses, nor lets it be used meanwhile', async () => {
+    const [from, to] = [join(directory, 'log'), join(directory, 'copy')];
+    const log = embedded({ path: from });
+    await log.open();
+    await expect(compact({ from, to })).rejects.toMatchObject({ code: 'BUS_BUSY' });
+    await log.close();
+
+    const compacting = compact({ from, to });
+    await expect(embedded({ path: from }).open()).rejects.toMatchObject({ code: 'BUS_BUSY' });
+    await compacting;
+  });
+
+  it('wants a log', async () => {
+    const from = join(directory, 'typo');
+    await expect(compact({ from, to: join(directory, 'copy') })).rejects.toMatchObject({ code: 'BUS_CONFIG_INVALID' });
+    expect(existsSync(from)).toBe(false);
+  });
+
   it('wants an empty directory', async () => {
-    writeFileSync(join(directory, 'file'), '');
-    await expect(compact({ from: join(directory, 'log'), to: directory })).rejects.toMatchObject({
+    const from = join(directory, 'log');
+    const log = embedded({ path: from });
+    await log.open();
+    await log.close();
+    await expect(compact({ from, to: directory })).rejects.toMatchObject({
       code: 'BUS_CONFIG_INVALID',
     });
   });

@@ -36,18 +36,22 @@ export interface Environment {
   readonly release: () => Promise<void>;
 }
 
-/** Opens the log in a directory, or shares it when this process has it open. Rejects with a typed error that says what to do. */
-export async function openEnvironment(path: string, isEphemeral: boolean): Promise<Environment> {
+/**
+ * Opens the log in a directory, or shares it when this process has it open; `isAlone`: with nobody. Rejects with a typed error that says what
+ * to do.
+ */
+export async function openEnvironment(path: string, isEphemeral: boolean, isAlone = false): Promise<Environment> {
   const directory = makeDirectory(path);
   const known = held.get(directory);
   if (known !== undefined) {
+    if (isAlone || known.isAlone) throw usedHere(directory);
     known.users++;
     return await known.environment.catch((error: unknown) => {
       known.users--;
       throw error;
     });
   }
-  const holding: Holding = { users: 1, environment: begin(directory, isEphemeral) };
+  const holding: Holding = { users: 1, isAlone, environment: begin(directory, isEphemeral) };
   held.set(directory, holding);
   return holding.environment.catch((error: unknown) => {
     held.delete(directory);
@@ -57,11 +61,20 @@ export async function openEnvironment(path: string, isEphemeral: boolean): Promi
 
 interface Holding {
   users: number;
+  readonly isAlone: boolean;
   readonly environment: Promise<Environment>;
 }
 
 // The one registry of this library: two environments of one directory in one process break LMDB's locks.
 const held = new Map<string, Holding>();
+
+function usedHere(path: string): BusError {
+  return new BusError(
+    'BUS_BUSY',
+    `This process has the log in ${path} open already, and it is not to be shared while it is compacted. Close the transport or wait.`,
+    { details: { path } },
+  );
+}
 
 function makeDirectory(path: string): string {
   try {
@@ -165,6 +178,8 @@ async function complete(path: string, bell: Doorbell, root: RootDatabase, isEphe
       root.resetReadTxn();
     }
   };
+  // The first snapshot takes a place in LMDB's list of readers: it tells others that the log is open here.
+  snapshot(() => databases.meta.get('epoch'));
   return {
     path,
     epoch,
