@@ -237,6 +237,9 @@ test('a flipped bit in the file is found, set aside, and the rest is served', as
   writeFileSync(file, bytes);
 
   const again = await opened(stage.path);
+  const warnings: string[] = [];
+  const hear = (warning: Error) => void warnings.push(warning.message);
+  process.on('warning', hear);
   const handed: StoredRecord[] = [];
   await again.subscribe(
     { topics: ['course'], group: 'catalog' },
@@ -258,6 +261,19 @@ test('a flipped bit in the file is found, set aside, and the rest is served', as
   expect(Buffer.from(corrupt[0]!.value!).includes('mark')).toBe(true);
   const served = handed.filter((record) => record !== corrupt[0]).map(({ value }) => Buffer.from(value!).toString());
   expect(served).toEqual(marks.filter((mark) => !mark.includes('000100')));
+
+  const { partition, offset } = corrupt[0]!;
+  process.off('warning', hear);
+  expect(warnings).toEqual([expect.stringContaining(`Record ${offset} of course/${partition}`)]);
+  const read: string[] = [];
+  const reading = async (from: 'start' | { offset: string }) => {
+    for await (const { value } of again.read({ topic: 'course', partition, from }))
+      read.push(Buffer.from(value!).toString());
+  };
+  const error = await reading('start').catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: 'BUS_DATA_LOSS', details: { partition, offset } });
+  await reading({ offset: (error as { details: { next: string } }).details.next });
+  expect(read).toEqual(served);
 });
 
 test('a killed reader does not let the file grow, and one that stands still is told', async () => {

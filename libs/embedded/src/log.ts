@@ -11,6 +11,8 @@ type Ends = { -readonly [Field in keyof EndsRow]: EndsRow[Field] };
 
 export interface LogSlice {
   readonly records: StoredRecord[];
+  /** Those of them whose bytes are not what was written: their value is the raw frame. */
+  readonly corrupt: readonly StoredRecord[];
   /** Behind the last record of the slice. */
   readonly next: number;
   /** Records that should have been in the slice's range and are gone. */
@@ -95,6 +97,7 @@ export class Log {
   ): LogSlice {
     const { first, next } = this.ends(topic, partition);
     const records: StoredRecord[] = [];
+    const corrupt: StoredRecord[] = [];
     const lost: LostOffsets[] = [];
     let at = from;
     if (at < first) {
@@ -102,13 +105,13 @@ export class Log {
       at = Math.min(first, to);
     }
     const end = Math.min(next, to);
-    if (at >= end) return { records, next: at, lost };
+    if (at >= end) return { records, corrupt, next: at, lost };
     const seed = this.#seed(topic, partition);
     let bytes = 0;
     for (const entry of this.#range(topic, partition, at, end, limits.records)) {
       const offset = offsetOfEntry(entry);
       if (offset > at) lost.push({ from: at, to: offset, reason: MISSING });
-      records.push(this.#stored(name, partition, offset, entry.value, seed));
+      records.push(this.#stored(name, partition, offset, entry.value, seed, corrupt));
       at = offset + 1;
       bytes += entry.value.length;
       if (bytes >= limits.bytes) break;
@@ -117,7 +120,7 @@ export class Log {
       lost.push({ from: at, to: end, reason: MISSING });
       at = end;
     }
-    return { records, next: at, lost };
+    return { records, corrupt, next: at, lost };
   }
 
   /** The offset of the first record stored at `time` or later; the end when there is none. */
@@ -202,13 +205,23 @@ export class Log {
     return (seeds[partition] ??= partitionSeed(this.epoch, topic, partition));
   }
 
-  #stored(topic: string, partition: number, at: number, frame: Frame, seed: number): StoredRecord {
+  #stored(
+    topic: string,
+    partition: number,
+    at: number,
+    frame: Frame,
+    seed: number,
+    corrupt: StoredRecord[],
+  ): StoredRecord {
     const opened = openFrame(frame, placeSeed(seed, at));
     const offset = positionText(this.epoch, at);
-    if (opened === undefined)
-      return { topic, partition, offset, timestamp: 0, key: null, value: frame, headers: [[CORRUPT_RECORD, CRC]] };
-    const { time, key, value, headers } = opened;
-    return { topic, partition, offset, timestamp: time, key, value, headers };
+    if (opened !== undefined) {
+      const { time, key, value, headers } = opened;
+      return { topic, partition, offset, timestamp: time, key, value, headers };
+    }
+    const raw = { topic, partition, offset, timestamp: 0, key: null, value: frame, headers: CORRUPT };
+    corrupt.push(raw);
+    return raw;
   }
 
   #scanForTime(topic: number, partition: number, from: number, to: number, time: number): number {
@@ -235,10 +248,10 @@ export class Log {
   }
 }
 
-/** The header of a record whose bytes are not what was written; its value is the raw frame. */
-export const CORRUPT_RECORD = 'corrupt-record';
-
-const CRC = Buffer.from('The checksum does not fit the record and its place.');
+// What the dead letter of such a record says about it.
+const CORRUPT: StoredRecord['headers'] = [
+  ['corrupt-record', Buffer.from('The checksum does not fit the record and its place.')],
+];
 
 const MISSING = 'missing in the log';
 

@@ -5,8 +5,8 @@ import type { Environment } from './environment.js';
 import { offsetOf, positionText } from './position.js';
 
 /**
- * Yields the records of a range. Ends at `to`, or quietly when aborted. Throws `BUS_DATA_LOSS` for records that are gone, and the reason of
- * `closed` once that is aborted.
+ * Yields the records of a range. Ends at `to`, or quietly when aborted. Throws `BUS_DATA_LOSS` for records that are gone or changed on the
+ * disk, and the reason of `closed` once that is aborted.
  */
 export async function* readRange(
   environment: Environment,
@@ -46,6 +46,7 @@ export async function* readRange(
         at.set(partition, slice.next);
         for (const record of slice.records) {
           if (isAborted(signal)) return;
+          if (slice.corrupt.includes(record)) throw corrupt(environment, record);
           yield record;
           closed.throwIfAborted();
         }
@@ -124,6 +125,15 @@ class News {
 }
 
 const isAborted = (signal: AbortSignal | undefined): boolean => signal?.aborted === true;
+
+function corrupt({ path, epoch }: Environment, { topic, partition, offset }: StoredRecord): BusError {
+  const next = positionText(epoch, offsetOf(epoch, offset) + 1);
+  return new BusError(
+    'BUS_DATA_LOSS',
+    `Record ${offset} of ${topic}/${partition} is not what was written: its bytes changed on the disk of ${path}. Check the disk; read on from ${next}.`,
+    { details: { topic, partition, offset, next } },
+  );
+}
 
 function gone(
   environment: Environment,

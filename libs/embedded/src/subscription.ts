@@ -190,6 +190,7 @@ export class GroupSubscription implements Subscription {
       ahead: [...each.ahead],
       state: 'held',
       isReading: false,
+      isWarned: false,
       gone: new AbortController(),
     }));
     for (const held of partitions) this.#held.set(keyOf(held.id), held);
@@ -312,6 +313,7 @@ export class GroupSubscription implements Subscription {
 
   async #handOver(held: Held, slice: LogSlice): Promise<void> {
     const { environment, receiver } = this.setup;
+    if (slice.corrupt.length > 0) this.#warn(held, slice.corrupt[0]!);
     const lost = slice.lost.flatMap((range) => unfinished(held, range));
     const records = withoutAhead(held, slice.records);
     held.next = slice.next;
@@ -324,6 +326,16 @@ export class GroupSubscription implements Subscription {
     this.#receiving.set(key, receiving);
     await receiving;
     this.#receiving.delete(key);
+  }
+
+  // Once for each partition: what follows is in the dead letters as well.
+  #warn(held: Held, { offset }: StoredRecord): void {
+    if (held.isWarned) return;
+    held.isWarned = true;
+    process.emitWarning(
+      `Record ${offset} of ${held.topic}/${held.partition} is not what was written: its bytes changed on the disk of ${this.setup.environment.path}. It goes to the dead letters of group "${this.setup.group}" as it is. Check the disk.`,
+      { code: 'EVENT_BUS_CORRUPT_RECORD' },
+    );
   }
 
   // A process that was stopped or busy may have lost its partitions without knowing: it asks the table before it goes on.
@@ -361,6 +373,8 @@ interface Held extends TopicPartition {
   ahead: Range[];
   state: 'held' | 'revoking';
   isReading: boolean;
+  /** It was said that a record is corrupt. */
+  isWarned: boolean;
   /** Aborted when somebody else owns the partition. */
   readonly gone: AbortController;
 }
