@@ -121,6 +121,22 @@ describe('a turn at the group table', () => {
     expect(again.until).toBeGreaterThan(machineTime() + LEASE_MS / 2);
   });
 
+  it('goes through the table again once another comes or dies, however settled it was', async () => {
+    await turn('a');
+    const { generation } = await turn('a', { held: all });
+    expect(await turn('a', { held: all, settledAt: generation })).toMatchObject({
+      generation,
+      unwanted: [],
+      taken: [],
+    });
+    await turn('b');
+    expect(numbers((await turn('a', { held: all, settledAt: generation })).unwanted)).toEqual([2, 3]);
+    await turn('a', { held: all.slice(0, 2) });
+    const { generation: settledAt } = await turn('b');
+    await end('b', machineTime() - 1);
+    expect(numbers((await turn('a', { held: all.slice(0, 2), settledAt })).taken)).toEqual([2, 3]);
+  });
+
   it('gives everything back when it leaves', async () => {
     await turn('a');
     await turn('a', { held: all, isLeaving: true });

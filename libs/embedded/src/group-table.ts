@@ -33,6 +33,8 @@ export interface Turn {
   readonly commits: readonly TableCommit[];
   /** What the member believes to own, also while it is being revoked. Whatever else is in its name goes back, or begins anew. */
   readonly held: readonly PartitionId[];
+  /** The generation at which nothing was to be shared anew and nothing has changed here since: then the table is not gone through again. */
+  readonly settledAt?: number | undefined;
   readonly isLeaving: boolean;
 }
 
@@ -46,6 +48,8 @@ export interface TurnResult {
   /** Owned and meant for another member: to be revoked. */
   readonly unwanted: readonly PartitionId[];
   readonly taken: readonly Taken[];
+  /** How many partitions of its own the member gave back. */
+  readonly returned: number;
 }
 
 export interface Taken extends PartitionId {
@@ -66,6 +70,7 @@ export function takeTurn(environment: Environment, turn: Turn): TurnResult {
   for (const [id, row] of live) if (row.until <= now) void members.put([group, id], { ...row, until });
 
   const shares: Shares = { lost: [], unwanted: [], taken: [], returned: 0 };
+  const isSettled = !isNew && dead.length === 0 && turn.settledAt === generationOf(environment, group);
   if (turn.isLeaving) {
     void members.remove([group, member]);
     for (const topic of turn.topics) leaveTopic(environment, turn, topic);
@@ -73,7 +78,7 @@ export function takeTurn(environment: Environment, turn: Turn): TurnResult {
     const row: MemberRow = { ...turn.process, topics: turn.topics.map(({ id }) => id), until };
     void members.put([group, member], row);
     live.set(member, row);
-    for (const topic of turn.topics) shareTopic(environment, turn, topic, live, shares);
+    if (!isSettled) for (const topic of turn.topics) shareTopic(environment, turn, topic, live, shares);
   }
   const isChanged = isNew || turn.isLeaving || dead.length > 0 || shares.returned > 0;
   return { commits, until, generation: noteChange(environment, group, isChanged), ...shares };
@@ -83,7 +88,6 @@ interface Shares {
   readonly lost: PartitionId[];
   readonly unwanted: PartitionId[];
   readonly taken: Taken[];
-  /** How many partitions became free. */
   returned: number;
 }
 

@@ -62,6 +62,7 @@ export class GroupSubscription implements Subscription {
   #lastTurn = -Infinity;
   #until = -Infinity;
   #generation = -1;
+  #settledAt: number | undefined;
   #lastLook = machineTime();
   #trouble: Error | undefined;
   #state: 'joining' | 'running' | 'leaving' | 'stopped' = 'joining';
@@ -151,6 +152,8 @@ export class GroupSubscription implements Subscription {
 
   async #turn(commits: readonly TableCommit[], isLeaving = false): Promise<TurnResult> {
     const { environment, group, topics, from } = this.setup;
+    const settledAt = this.#settledAt;
+    this.#settledAt = undefined;
     // What is held is asked for when the transaction runs: it may have waited for its lock.
     const run = () =>
       takeTurn(environment, {
@@ -161,9 +164,12 @@ export class GroupSubscription implements Subscription {
         from,
         commits,
         held: [...this.#held.values()].map(({ id }) => id),
+        settledAt,
         isLeaving,
       });
     const result = await environment.writer.write(run, { deadlineMs: TURN_DEADLINE_MS });
+    const { lost, unwanted, taken, returned } = result;
+    if (lost.length + unwanted.length + taken.length + returned === 0) this.#settledAt = result.generation;
     this.#lastTurn = machineTime();
     return result;
   }
@@ -209,6 +215,7 @@ export class GroupSubscription implements Subscription {
     for (const held of partitions) held.state = 'revoking';
     const revocation = this.#tellRevoked(partitions).then(() => {
       for (const held of partitions) this.#held.delete(keyOf(held.id));
+      this.#settledAt = undefined;
       this.#revocations.delete(revocation);
       this.#turnSoon();
     });
