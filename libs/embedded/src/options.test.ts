@@ -15,6 +15,7 @@ describe('checkOptions', () => {
       partitions: 0,
       maxBytes: -1,
       keepFreeBytes: 1.5,
+      maxRecordBytes: 2 ** 31,
       retention: { ageMs: 0, unread: 'maybe' as 'keep' },
     };
     try {
@@ -23,7 +24,7 @@ describe('checkOptions', () => {
     } catch (error) {
       expect(error).toMatchObject({ code: 'BUS_CONFIG_INVALID' });
       const { findings } = (error as { details: { findings: string[] } }).details;
-      expect(findings).toHaveLength(6);
+      expect(findings).toHaveLength(7);
       expect(findings).toContain('Option "partitions" must be a positive integer, got 0.');
     }
   });

@@ -19,7 +19,7 @@ export interface EmbeddedOptions {
   readonly maxBytes?: number;
   /** When less than this would be left on the disk, `publish` answers `BUS_FULL`, while commits and deletions go on. Default 64 MiB. */
   readonly keepFreeBytes?: number;
-  /** The largest record, key, value and headers together. Default 4 MiB. */
+  /** The largest record, key, value and headers together. Default 4 MiB, at most 1 GiB. */
   readonly maxRecordBytes?: number;
   /** How often retention is looked after, in milliseconds. Default 30 000. */
   readonly sweepIntervalMs?: number;
@@ -57,6 +57,8 @@ export function checkOptions(options: EmbeddedOptions): Settings {
     findings.push(`Option "path" must be a directory, got ${JSON.stringify(path)}.`);
   for (const name of ['partitions', 'maxBytes', 'maxRecordBytes', 'sweepIntervalMs'] as const)
     positive(findings, name, settings[name]);
+  if (settings.maxRecordBytes > RECORD_BYTES_AT_MOST)
+    findings.push(`Option "maxRecordBytes" must be at most ${RECORD_BYTES_AT_MOST}, got ${settings.maxRecordBytes}.`);
   if (!Number.isInteger(settings.keepFreeBytes) || settings.keepFreeBytes < 0)
     findings.push(`Option "keepFreeBytes" must be an integer from 0, got ${settings.keepFreeBytes}.`);
   rules(findings, 'retention', settings.retention);
@@ -94,4 +96,5 @@ function rules(findings: string[], name: string, { ageMs, bytes, unread }: Reten
     findings.push(`Option "${name}.unread" must be "keep" or "drop", got ${JSON.stringify(unread)}.`);
 }
 
+const RECORD_BYTES_AT_MOST = 2 ** 30;
 const KEEP_A_WEEK: RetentionRules = { ageMs: 7 * 24 * 3_600_000, bytes: Infinity, unread: 'keep' };

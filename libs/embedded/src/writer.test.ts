@@ -148,6 +148,39 @@ describe('the writer', () => {
     expect(writer.isIdle).toBe(false);
   });
 
+  it('takes one write of any size when nothing waits', async () => {
+    const { writer, next } = setup();
+    const writing = writer.write(() => 'large', { ...soon, bytes: 100 * 2 ** 20 });
+    await expect(writer.write(() => {}, { ...soon, bytes: 1 })).rejects.toMatchObject({ code: 'BUS_BUFFER_FULL' });
+    const transaction = await next();
+    transaction.run();
+    transaction.end();
+    expect(await writing).toBe('large');
+  });
+
+  it('puts no more into one transaction than it may hold, and loses none of the others', async () => {
+    const { writer, next } = setup();
+    const sizes = [
+      { records: 3_000 },
+      { records: 2_000 },
+      { bytes: 3 * 2 ** 20 },
+      { bytes: 3 * 2 ** 20 },
+      { bytes: 50 * 2 ** 20 },
+    ];
+    const order: number[] = [];
+    const writing = sizes.map((size, n) => writer.write(() => order.push(n), { ...soon, ...size }));
+    const counts: number[] = [];
+    while (order.length < 5) {
+      const before = order.length;
+      const transaction = await next();
+      transaction.run();
+      transaction.end();
+      counts.push(order.length - before);
+    }
+    await Promise.all(writing);
+    expect(counts).toEqual([2, 1, 1, 1]);
+  });
+
   it('refuses what would fill the memory', async () => {
     const { writer } = setup();
     const waiting = writer.write(() => {}, { deadlineMs: 50, bytes: 60 * 2 ** 20 });

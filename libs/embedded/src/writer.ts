@@ -3,7 +3,7 @@
  * leases of one turn share one flush. Each write runs while the log's lock is held, so it must be short and must check before it puts:
  * a transaction cannot be undone in part.
  *
- * Bounds: 5 000 records or 4 MiB a transaction (one write is never split), 64 MiB waiting.
+ * Bounds: 5 000 records or 4 MiB a transaction, 64 MiB waiting; one write alone may be larger, and is never split.
  */
 import { BusError } from '@event-bus/core';
 import { lockHeld } from './lock.js';
@@ -58,7 +58,8 @@ export class Writer {
   write<T>(run: () => T, options: WriteOptions): Promise<T> {
     const bytes = options.bytes ?? 0;
     if (this.#broken !== undefined) return Promise.reject(withOutcome(this.#broken, 'not-stored'));
-    if (this.#waitingBytes + bytes > WAITING_BYTES) return Promise.reject(overfull(this.#waitingBytes));
+    if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > WAITING_BYTES)
+      return Promise.reject(overfull(this.#waitingBytes));
     this.#waitingBytes += bytes;
     return new Promise<T>((resolve, reject) => {
       const deadline = machineTime() + options.deadlineMs;
