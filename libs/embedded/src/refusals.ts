@@ -33,11 +33,12 @@ export function refuseCutFile(directory: string): void {
   if (!existsSync(path)) return;
   const file = openSync(path, 'r');
   try {
+    // First what should be there, then what is: another process may be adding to it.
+    const { pageBytes, lastPage } = newestMeta(file) ?? { pageBytes: 0, lastPage: 0 };
     const { size } = fstatSync(file);
     if (size === 0) return;
-    const { pageBytes, lastPage } = newestMeta(file) ?? { pageBytes: 0, lastPage: 0 };
-    const expected = (lastPage + 1 - PAGES_ALLOWED) * pageBytes;
-    if (pageBytes !== 0 && size >= expected && size >= 2 * pageBytes) return;
+    const expected = Math.max(2, lastPage + 1 - PAGES_ALLOWED) * pageBytes;
+    if (pageBytes !== 0 && size >= expected) return;
     throw new BusError(
       'BUS_DATA_LOSS',
       `${path} is damaged: ${size} bytes long, at least ${expected} expected. Restore a backup, or move the directory away to begin a new log.`,
