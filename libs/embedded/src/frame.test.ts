@@ -81,6 +81,15 @@ describe('a frame', () => {
     ]);
   });
 
+  it('shares repeated headers with the record before, but keeps no large record for their sake', () => {
+    const frameOf = (text: string, bytes: number) =>
+      Buffer.from(sealed([{ key: null, value: Buffer.alloc(bytes), headers: [['x', Buffer.from(text)]] }], 1)[0]!);
+    const headerOf = (frame: Buffer) => openFrame(frame, 1)!.headers[0]![1];
+    expect(headerOf(frameOf('same', 0))).toBe(headerOf(frameOf('same', 1)));
+    const large = headerOf(frameOf('other', 10_000));
+    expect(headerOf(frameOf('other', 0))).not.toBe(large);
+  });
+
   it('does not change when the record it was made of does', () => {
     const value = Buffer.from('before');
     const [frame] = sealed([{ key: null, value, headers: [] }], 1);

@@ -171,7 +171,9 @@ function pairOf(place: number, name: string, frame: Buffer, from: number, to: nu
   const last = lastPairs[place];
   if (last !== undefined && last[0] === name && isSame(last[1], frame, from, to)) return last;
   const pair: Header = [name, bytesOf(frame, from, to)];
-  if (place < PAIRS_AT_MOST && to - from <= LONGEST_KEPT_VALUE) lastPairs[place] = pair;
+  // The pair is a view: it keeps its whole frame.
+  if (place < PAIRS_AT_MOST && to - from <= LONGEST_KEPT_VALUE && frame.length <= LONGEST_KEPT_FRAME)
+    lastPairs[place] = pair;
   return pair;
 }
 
@@ -184,6 +186,7 @@ function isSame(bytes: Uint8Array, frame: Buffer, from: number, to: number): boo
 
 const PAIRS_AT_MOST = 32;
 const LONGEST_KEPT_VALUE = 256;
+const LONGEST_KEPT_FRAME = 4_096;
 
 let lastRead: { readonly block: Buffer; readonly names: readonly string[] } = { block: Buffer.alloc(0), names: [] };
 
