@@ -40,6 +40,44 @@ describe('the doorbell', () => {
     await vi.waitFor(() => expect(looks).toBeGreaterThan(before + 1), 2_000);
   });
 
+  it('rings later when it is rung too often', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const other = new Doorbell(join(directory, 'doorbell'));
+    try {
+      let looks = 0;
+      other.listen(() => looks++);
+      bell.ring();
+      await until(() => looks > 0);
+      await turns(50);
+      const heard = looks;
+      bell.ring();
+      await turns(50);
+      expect(looks).toBe(heard);
+      vi.advanceTimersByTime(1);
+      await until(() => looks > heard);
+    } finally {
+      vi.useRealTimers();
+      other.close();
+    }
+  });
+
+  it('polls, often at first, once its file is another one', async () => {
+    const warnings: string[] = [];
+    const hear = (warning: Error) => void warnings.push(warning.message);
+    process.on('warning', hear);
+    let looks = 0;
+    bell.listen(() => looks++);
+    await vi.waitFor(() => expect(bell.mode).toBe('bell'));
+    rmSync(join(directory, 'doorbell'));
+    writeFileSync(join(directory, 'doorbell'), '');
+    await vi.waitFor(() => expect(bell.mode).toBe('polling'));
+    bell.active();
+    const before = looks;
+    await vi.waitFor(() => expect(looks).toBeGreaterThan(before + 8), { timeout: 200, interval: 5 });
+    process.off('warning', hear);
+    expect(warnings).toEqual([expect.stringContaining('poll')]);
+  });
+
   it('is silent once nobody listens', async () => {
     const look = vi.fn();
     const deafen = bell.listen(look);
@@ -50,3 +88,13 @@ describe('the doorbell', () => {
     expect(look).not.toHaveBeenCalled();
   });
 });
+
+// Timers may be false here.
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function until(check: () => boolean): Promise<void> {
+  for (let i = 0; i < 10_000 && !check(); i++) await turns(1);
+  expect(check()).toBe(true);
+}

@@ -5,7 +5,7 @@
  *
  * A lost ring costs a quarter of a second and no record: readers look that often whatever they hear.
  */
-import { closeSync, constants, openSync, watch, writeSync, type FSWatcher } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, statSync, watch, writeSync, type FSWatcher } from 'node:fs';
 
 export class Doorbell {
   readonly #looks = new Set<() => void>();
@@ -87,7 +87,7 @@ export class Doorbell {
     this.#lastActive = performance.now();
     try {
       this.#watcher = watch(this.path, () => this.#heard());
-      this.#watcher.on('error', () => this.#watcher?.close());
+      this.#watcher.on('error', () => this.#lostHearing());
     } catch {
       this.#watcher = undefined;
     }
@@ -127,6 +127,19 @@ export class Doorbell {
     this.#look();
   }
 
+  #lostHearing(): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    this.#isHeard = false;
+    this.#deaf();
+    this.#arm();
+  }
+
+  // What is rung from now on is another file, when somebody deleted this one or put another in its place.
+  #isOtherFile(): boolean {
+    return statSync(this.path, { throwIfNoEntry: false })?.ino !== fstatSync(this.#file).ino;
+  }
+
   // The timer keeps the process alive as a socket would: somebody is subscribed.
   #arm(): void {
     clearTimeout(this.#timer);
@@ -134,7 +147,8 @@ export class Doorbell {
       () => {
         const isQuiet = performance.now() - this.#lastActive > POLL_OFTEN_FOR_MS;
         this.#pollMs = isQuiet ? Math.min(this.#pollMs * 2, POLL_MS.longest) : POLL_MS.first;
-        this.#arm();
+        if (this.#isHeard && this.#isOtherFile()) this.#lostHearing();
+        else this.#arm();
         this.#look();
       },
       this.#isHeard ? LOOK_MS : this.#pollMs,
