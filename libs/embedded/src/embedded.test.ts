@@ -228,9 +228,10 @@ describe('an embedded log', () => {
       code: 'BUS_CONFIG_INVALID',
       message: expect.stringContaining('partition'),
     });
-    await expect(log.seek({ topic: 'wide', group: 'g', to: 'start', partition: 3 })).rejects.toMatchObject({
-      code: 'BUS_TOPIC_MISSING',
-    });
+    const offset = (await log.positions({ topic: 'wide' }))[0]!.end!;
+    const missing = { code: 'BUS_TOPIC_MISSING' };
+    await expect(log.seek({ topic: 'wide', group: 'g', to: 'start', partition: 3 })).rejects.toMatchObject(missing);
+    await expect(log.deleteBefore('wide', 3, offset)).rejects.toMatchObject(missing);
   });
 
   it.each([NaN, '2026-01-01', new Date(NaN), undefined])('refuses time %s', async (wrong) => {
@@ -245,6 +246,7 @@ describe('an embedded log', () => {
   it.each(['', 'a\nb', 'x'.repeat(256)])('refuses group name %j', async (group) => {
     const log = await opened();
     await expect(member(log, { group })).rejects.toMatchObject({ code: 'BUS_CONFIG_INVALID' });
+    await expect(log.positions({ topic: 'course', group })).rejects.toMatchObject({ code: 'BUS_CONFIG_INVALID' });
   });
 
   it('says what it is doing', async () => {

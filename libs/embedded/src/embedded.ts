@@ -20,7 +20,7 @@ import { encodeFrames } from './frame.js';
 import { liveMembers, noteChange, positionOf } from './group-table.js';
 import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
 import { offsetOf, positionText } from './position.js';
-import { checkTime, readRange, seekOffset } from './reading.js';
+import { checkPartition, checkTime, readRange, seekOffset } from './reading.js';
 import { Janitor } from './retention.js';
 import { schemaStore } from './schema-store.js';
 import { GroupSubscription } from './subscription.js';
@@ -211,6 +211,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     },
 
     async positions({ topic, group }) {
+      if (group !== undefined) checkGroup(group);
       const row = topicRow(topic);
       const current = opened();
       return current.snapshot(() =>
@@ -296,6 +297,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     async deleteBefore(topic, partition, offset) {
       const row = topicRow(topic);
       const { writer, log, epoch } = opened();
+      checkPartition(row, partition);
       const upTo = offsetOf(epoch, offset);
       const trim = () => log.trim(row.id, partition, upTo, DELETE_CHUNK);
       while ((await writer.write(trim, { deadlineMs: WRITE_DEADLINE_MS })) === DELETE_CHUNK) opened();

@@ -62,13 +62,7 @@ export async function* readRange(
 
 /** The offset a seek means in one partition. */
 export function seekOffset(environment: Environment, topic: TopicRow, partition: number, to: SeekPosition): number {
-  if (!Number.isInteger(partition) || partition < 0 || partition >= topic.partitions) {
-    throw new BusError(
-      'BUS_TOPIC_MISSING',
-      `The topic has partitions 0 to ${topic.partitions - 1}, got ${partition}.`,
-      { details: { partition } },
-    );
-  }
+  checkPartition(topic, partition);
   const { first, next } = environment.log.ends(topic.id, partition);
   if (to === 'start') return first;
   if (to === 'end') return next;
@@ -86,6 +80,14 @@ export function seekOffset(environment: Environment, topic: TopicRow, partition:
     `Position ${to.offset} of partition ${partition} is not in the log, which holds ${details.start} up to ${details.end}. Start from "start" to take what is left.`,
     { details },
   );
+}
+
+/** Throws `BUS_TOPIC_MISSING` for a partition that the topic does not have. */
+export function checkPartition(topic: TopicRow, partition: number): void {
+  if (Number.isInteger(partition) && partition >= 0 && partition < topic.partitions) return;
+  throw new BusError('BUS_TOPIC_MISSING', `The topic has partitions 0 to ${topic.partitions - 1}, got ${partition}.`, {
+    details: { partition },
+  });
 }
 
 /** Throws `BUS_CONFIG_INVALID` for what is no time: no record is older than NaN, so it would mean the end. */
