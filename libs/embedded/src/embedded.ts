@@ -17,8 +17,9 @@ import type { TopicRetention, TopicRow } from './databases.js';
 import { openEnvironment, type Environment } from './environment.js';
 import { closedError, freeBytesOf } from './failures.js';
 import { encodeFrames } from './frame.js';
-import { liveMembers, noteChange, positionOf } from './group-table.js';
-import { checkOptions, retentionOf, type EmbeddedOptions } from './options.js';
+import { farthestBehind, liveMembers, noteChange, positionOf } from './group-table.js';
+import { machineTime } from './machine.js';
+import { checkOptions, retentionOf, type EmbeddedOptions, type Settings } from './options.js';
 import { offsetOf, positionText } from './position.js';
 import { checkPartition, checkTime, readRange, seekOffset } from './reading.js';
 import { Janitor } from './retention.js';
@@ -94,6 +95,16 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     return row;
   };
 
+  // Asked for each send that a full log refuses, and goes through all positions.
+  let lastBehind = { at: -Infinity, text: '' };
+  const behind = (current: Environment) => {
+    if (machineTime() - lastBehind.at < BEHIND_HOLDS_MS) return lastBehind.text;
+    const found = farthestBehind(current);
+    const text = found === undefined ? '' : ` Group "${found.group}" has ${found.records} records still to finish.`;
+    lastBehind = { at: machineTime(), text };
+    return text;
+  };
+
   const store = async (
     topic: string,
     row: TopicRow,
@@ -111,7 +122,7 @@ export function embedded(options: EmbeddedOptions): EmbeddedTransport {
     for (const frame of frames) bytes += frame.length;
     const offsets: number[] = [];
     const append = () => {
-      refuseFull(current, settings, bytes);
+      refuseFull(current, settings, bytes, behind);
       const now = Date.now();
       writer.wake();
       for (let i = 0; i < frames.length; i++) offsets.push(log.append(row.id, partitions[i]!, frames[i]!, now));
@@ -365,15 +376,16 @@ function partitionPositions(
 
 function refuseFull(
   environment: Environment,
-  { maxBytes, keepFreeBytes }: { readonly maxBytes: number; readonly keepFreeBytes: number },
+  { maxBytes, keepFreeBytes }: Settings,
   bytes: number,
+  behind: (environment: Environment) => string,
 ): void {
   const { path, log } = environment;
   const stored = log.bytesWithWritten();
   if (stored + bytes > maxBytes) {
     throw new BusError(
       'BUS_FULL',
-      `The log in ${path} holds ${stored} bytes, ${maxBytes} is the limit. Let the consumers catch up, shorten the retention, or raise maxBytes.`,
+      `The log in ${path} holds ${stored} bytes, ${maxBytes} is the limit.${behind(environment)} Let the consumers catch up, shorten the retention, or raise maxBytes.`,
       { details: { bytes: stored, maxBytes, outcome: 'not-stored' } },
     );
   }
@@ -423,3 +435,4 @@ const PUBLISH_DEADLINE_MS = 30_000;
 const REVOKE_TIMEOUT_MS = 25_000;
 const WRITE_DEADLINE_MS = 30_000;
 const DELETE_CHUNK = 1_000;
+const BEHIND_HOLDS_MS = 1_000;

@@ -141,6 +141,19 @@ export function liveMembers(environment: Environment, group: string, topic?: num
     .map(([id]) => id);
 }
 
+/** The group that has most records still to finish: what retention waits for. */
+export function farthestBehind({ databases, log }: Environment): { group: string; records: number } | undefined {
+  const behind = new Map<string, number>();
+  for (const { key, value } of databases.positions.getRange()) {
+    const [topic, partition, group] = key;
+    const { first, next } = log.ends(topic, partition);
+    behind.set(group, (behind.get(group) ?? 0) + Math.max(0, next - Math.max(value.committed, first)));
+  }
+  let farthest: { group: string; records: number } | undefined;
+  for (const [group, records] of behind) if (records > (farthest?.records ?? 0)) farthest = { group, records };
+  return farthest;
+}
+
 export function generationOf(environment: Environment, group: string): number {
   return environment.databases.groups.get(group)?.generation ?? 0;
 }
