@@ -235,31 +235,41 @@ export const groups: Chapter = {
       needs: ['fenced'],
       async run({ open, topic: fresh, name, join, eventually }) {
         const [one, other] = [await open(), await open()];
-        const topic = await fresh(one, { partitions: 1 });
+        const topic = await fresh(one, { partitions: 2 });
         const group = name('catalog');
         await publish(
           one,
           topic,
-          range(10).map((n) => record('a', n)),
+          range(20).map((n) => record(`course-${n}`, n)),
         );
         const old = await join(one, { topics: [topic], group, commitsOnRevoke: false });
         await eventually(
-          () => old.records.length >= 10,
-          () => `${old.records.length} of 10 records arrived`,
+          () => old.records.length >= 20,
+          () => `${old.records.length} of 20 records arrived`,
         );
-        const { offset } = old.records[5]!;
-
-        await old.subscription.stop();
         const next = await join(other, { topics: [topic], group });
         await eventually(
-          () => next.records.length >= 10,
-          () => `${next.records.length} of 10 records arrived`,
+          () => old.held.size === 1 && next.held.size === 1,
+          () => `the members hold ${old.held.size} and ${next.held.size} partitions`,
         );
+        // The old owner is still a member, of another partition.
+        const late = old.records.filter((each) => next.held.has(keyOf(each))).at(-1)!;
+        const commit = { topic, partition: late.partition, position: late.offset, ahead: [] };
+        const isRefused = async () => {
+          assert.deepEqual(await old.send([commit]), ['fenced']);
+          const positions = await one.positions({ topic, group });
+          assert.notEqual(positions[late.partition]!.committed, late.offset);
+        };
 
-        assert.deepEqual(await old.send([{ topic, partition: 0, position: offset, ahead: [] }]), ['fenced']);
-        const [position] = await one.positions({ topic, group });
-        assert.notEqual(position!.committed, offset);
-        assert.deepEqual(numbersOf(next.records, 'a'), range(10));
+        await isRefused();
+        await old.subscription.stop();
+        await isRefused();
+
+        const key = Buffer.from(late.key!).toString();
+        await eventually(
+          () => numbersOf(next.records, key).length >= 1,
+          () => 'the new owner was not given what the old one had not committed',
+        );
       },
     },
     {
