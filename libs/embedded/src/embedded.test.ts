@@ -101,6 +101,46 @@ describe('an embedded log', () => {
     expect(existsSync(directory)).toBe(false);
   });
 
+  it('takes what another member gave back as soon as it hears of it, not at its next heartbeat', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    try {
+      const log = await opened();
+      const first = await member(log);
+      const second = await member(log);
+      expect(second.subscription.status().partitions).toEqual([]);
+      await first.subscription.stop();
+      await vi.waitUntil(() => second.subscription.status().partitions.length === 1, { interval: 1 });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('makes no second call for a partition that comes back while the first is open', async () => {
+    const log = await opened();
+    await log.ensureTopic('wide', { partitions: 2 });
+    const keys = Array.from({ length: 20 }, (_, n) => ({ ...record('x'), key: Buffer.from(String(n)) }));
+    await log.publish('wide', keys);
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    const calls = [0, 0];
+    let most = 0;
+    const first = await member(log, { topics: ['wide'], revokeTimeoutMs: 10 }, async ({ partition }) => {
+      most = Math.max(most, ++calls[partition]!);
+      await gate;
+      calls[partition]!--;
+    });
+    await vi.waitFor(() => expect(calls).toEqual([1, 1]));
+    const second = await member(log, { topics: ['wide'] });
+    await vi.waitFor(() => expect(second.seen.length).toBeGreaterThan(0));
+    await second.subscription.stop();
+    await vi.waitFor(() => expect(first.subscription.status().partitions).toHaveLength(2));
+    for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toEqual([1, 1]);
+    open();
+    await vi.waitFor(() => expect(first.seen.length).toBeGreaterThan(20));
+    expect(most).toBe(1);
+  });
+
   it('hands nothing over again that was finished ahead, and counts it out of the lag', async () => {
     const log = await opened();
     const places = await publish(log, 'a', 'b', 'c', 'd', 'e');
