@@ -60,24 +60,37 @@ export interface ConsumerVerdict {
   readonly doubled: number;
   readonly commits: number;
   readonly fenced: number;
+  /** Batches that a member was handed although another had been assigned the partition. */
+  readonly overlaps: string[];
 }
 
-/** Everything stored was handed over, unchanged and in order; a commit that was taken passed nothing that nobody was handed. */
+/**
+ * Everything stored was handed over, unchanged and in order, by one owner at a time; a commit that was taken passed nothing that nobody was
+ * handed.
+ */
 export function checkConsumers(histories: readonly Line[][], stored: StoredLog): ConsumerVerdict {
   const violations: string[] = [];
   const lines = histories.flat().sort((a, b) => (a.at as number) - (b.at as number));
   const handed = new Map<number, Set<number>>();
   const last = new Map<string, number>();
   const committed = new Map<number, number>();
+  const owners = new Map<number, number>();
+  const overlaps: string[] = [];
   let deliveries = 0;
   let commits = 0;
   let fenced = 0;
   for (const line of lines) {
     if (line.type === 'lost') violations.push(`lost: ${JSON.stringify(line.range)}`);
-    if (line.type === 'assigned')
-      for (const partition of line.partitions as number[]) last.delete(`${line.name}/${partition}`);
+    if (line.type === 'assigned') {
+      for (const partition of line.partitions as number[]) {
+        last.delete(`${line.name}/${partition}`);
+        owners.set(partition, line.name as number);
+      }
+    }
     if (line.type === 'delivered') {
       const partition = line.partition as number;
+      if (owners.get(partition) !== line.name)
+        overlaps.push(`two owners: ${line.name} was handed ${partition}, which is ${owners.get(partition)}'s`);
       for (const [offset, value] of line.records as [string, string][]) {
         deliveries++;
         const at = numberOf(offset);
@@ -107,7 +120,7 @@ export function checkConsumers(histories: readonly Line[][], stored: StoredLog):
     if (handed.get(partition)?.has(numberOf(offset)) !== true)
       violations.push(`never handed over: ${value} at ${partition}/${offset}`);
   const distinct = [...handed.values()].reduce((sum, set) => sum + set.size, 0);
-  return { violations, deliveries, doubled: deliveries - distinct, commits, fenced };
+  return { violations, deliveries, doubled: deliveries - distinct, commits, fenced, overlaps };
 }
 
 export const numberOf = (offset: string): number => Number(offset.slice(offset.indexOf('.') + 1));

@@ -73,6 +73,52 @@ test('a process too busy to end its write is named as well, and not the one befo
   expect(outcome).toMatchObject({ status: 'not-stored', error: { code: 'BUS_BUSY', details: { pid: busy.pid } } });
 });
 
+test('a member that could not renew its lease is handed nothing until it has', async () => {
+  const log = made();
+  await log.open();
+  await log.ensureTopic('course', { partitions: 1 });
+  await log.publish(
+    'course',
+    Array.from({ length: 500 }, () => ({ key: null, value: null, headers: [] })),
+  );
+  let handed = 0;
+  let takeMore = () => {};
+  const subscription = await log.subscribe(
+    { topics: ['course'], group: 'catalog' },
+    {
+      assigned() {},
+      async receive({ records }) {
+        handed += records.length;
+        await new Promise<void>((resolve) => (takeMore = resolve));
+      },
+      revoking: async () => {},
+      lost() {},
+      trouble() {},
+    },
+  );
+  await eventually(
+    () => handed > 0,
+    () => 'nothing was handed over',
+  );
+  const before = handed;
+  holder = await holdLock(stage.path);
+  await eventually(
+    () => !subscription.holds!(),
+    () => 'its lease does not end',
+  );
+
+  takeMore();
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  expect(handed).toBe(before);
+
+  await holder.letGo();
+  await eventually(
+    () => (takeMore(), handed === 500),
+    () => `${handed} of 500 were handed over`,
+  );
+  expect(subscription.holds!()).toBe(true);
+});
+
 test('what was handed over before the close is stored', async () => {
   const log = made();
   await log.open();
