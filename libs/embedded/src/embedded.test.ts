@@ -166,7 +166,7 @@ describe('an embedded log', () => {
 
   it('counts what was finished ahead neither twice nor as lost when retention takes it', async () => {
     const log = await opened();
-    const places = await publish(log, ...'abcdefghijkl');
+    const places = await publish(log, ...'abcdefghijkl'.split(''));
     const offset = (i: number) => (places[i] as { offset: string }).offset;
     const first = await member(log);
     const ahead = [2, 3, 4, 6, 7].map(offset);
