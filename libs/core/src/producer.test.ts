@@ -268,6 +268,61 @@ describe('a line', () => {
 });
 
 describe('the buffer', () => {
+  const routes = {
+    [CHANGED.type]: { away: { keyField: 'course_key' } },
+    [ARCHIVED.type]: { calm: { keyField: 'course_key' } },
+  };
+  /** Nobody answers for the topic "away". */
+  const half = (transport: Transport): Transport => ({
+    ...transport,
+    publish: (topic, records, options) =>
+      topic === 'away' ? new Promise(() => {}) : transport.publish(topic, records, options),
+  });
+
+  test('keeps room for other topics when one of them is not answered', async () => {
+    const { bus, clock, during, failure } = world({ buffer: { records: 100 }, routes, wrap: half });
+    await during(bus.open());
+    await during(bus.send(ARCHIVED, { course_key: courseKey(1) }));
+    const stuck = Array.from({ length: 300 }, (_, n) => failure(bus.send(CHANGED, event(n), { deadlineMs: 60_000 })));
+    for (let n = 0; n < 300; n++) {
+      const sent = bus.send(ARCHIVED, { course_key: courseKey(n) }, { deadlineMs: 1_000 });
+      await clock.advance(10);
+      expect((await sent).records).toHaveLength(1);
+    }
+    expect(await stuck[299]).toMatchObject({ code: 'BUS_BUFFER_FULL' });
+    expect(bus.status().buffered.records).toBe(160);
+    await clock.advance(70_000);
+    expect(await Promise.all(stuck)).not.toContain(undefined);
+    expect(bus.status().buffered.records).toBe(80);
+  });
+
+  test('keeps room in bytes as well', async () => {
+    const { bus, clock, during, failure } = world({ buffer: { bytes: 100_000 }, routes, wrap: half });
+    await during(bus.open());
+    await during(bus.send(ARCHIVED, { course_key: courseKey(1) }));
+    const note = 'x'.repeat(9_000);
+    for (let n = 0; n < 30; n++) void failure(bus.send(CHANGED, { ...event(n), note }));
+    const sent = Promise.all([1, 2, 3].map((n) => bus.send(ARCHIVED, { course_key: courseKey(n) })));
+    await clock.advance(10);
+    expect(await sent).toHaveLength(3);
+    expect(bus.status().buffered.bytes).toBeLessThan(180_000);
+  });
+
+  test('waits past the deadline for a transport that knows how a record ended', async () => {
+    const late = (transport: Transport): Transport => ({
+      ...transport,
+      publish: (_topic, _records, { deadlineMs } = {}) =>
+        new Promise((resolve) => {
+          const error = new BusError('BUS_TRANSPORT_UNAVAILABLE', 'never taken');
+          clock.timer(deadlineMs! + 250, () => resolve([{ status: 'not-stored', error }]));
+        }),
+    });
+    const { bus, clock, during, failure } = world({ wrap: late });
+    await during(bus.open());
+    const sent = failure(bus.send(CHANGED, event(1), { deadlineMs: 500 }));
+    expect(await during(sent)).toMatchObject({ message: 'never taken', details: { outcome: 'not-stored' } });
+  });
+
   test('has room for a large record in the end, however many small ones of other topics come', async () => {
     const { bus, broker, clock, during } = world({
       buffer: { bytes: 20_000 },

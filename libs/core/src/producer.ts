@@ -7,7 +7,7 @@
  *
  * Nothing is swallowed: the promise resolves when every record is safe, or rejects with a typed error. It never stays pending: the
  * deadline ends it, and `details.outcome` says `not-stored`, or `unknown` when a record may be stored. What is sent before the bus is
- * open waits in its line, as a copy.
+ * open waits in its line, as a copy. A transport that does not keep the deadline is waited for a second longer.
  * Bounds: records and bytes handed to the transport and not settled; as many again may wait for room, a schema or the opening.
  */
 import { serialize } from 'node:v8';
@@ -177,7 +177,7 @@ export class Producer {
     sending.records.push(pending);
     sending.open++;
     if (signal?.aborted) return this.#fail(pending, interrupted('not-stored'));
-    if (this.#buffer.isCrowded) return this.#fail(pending, this.#full('as many sends wait for room already'));
+    if (this.#buffer.isCrowded(topic)) return this.#fail(pending, this.#full('as many sends wait for room already'));
     if (signal !== undefined) this.#abortable(pending, signal);
     this.#unsettled.add(pending);
     this.#watch(pending.deadline);
@@ -304,8 +304,8 @@ export class Producer {
     const now = this.setup.clock.monotonic();
     let next = Infinity;
     for (const pending of this.#unsettled) {
-      if (pending.deadline <= now) this.#expire(pending);
-      else next = Math.min(next, pending.deadline);
+      if (pending.expiry <= now) this.#expire(pending);
+      else next = Math.min(next, pending.expiry);
     }
     if (next < Infinity) this.#watch(Math.max(next, now + SWEEP_MS));
     this.#buffer.advanceAll();
@@ -403,6 +403,11 @@ class Pending implements Entry {
 
   get isReady(): boolean {
     return this.record !== undefined;
+  }
+
+  /** At its deadline a transport can say whether the record is stored; we could not. */
+  get expiry(): number {
+    return this.isHanded ? this.deadline + GRACE_MS : this.deadline;
   }
 }
 
@@ -506,5 +511,6 @@ const CORRELATION = 'correlationid';
 const RESERVED =
   /^(ce_|dead-|causationid$|correlationid$|sourcehost$|sourcelib$|content-type$|__proto__$|constructor$|prototype$)/;
 const NO_OUTCOME: PublishOutcome = { status: 'unknown', error: new Error('The transport gave no outcome.') };
+const GRACE_MS = 1_000;
 // Deadlines are looked at no more often than this.
 const SWEEP_MS = 10;

@@ -1,6 +1,6 @@
 /**
  * What is sent and not settled: a line for each topic, in the order of the calls, and the room for what is handed to the transport.
- * Nothing overtakes within a line; lines take turns.
+ * Nothing overtakes within a line; lines take turns, and a topic whose broker is away leaves room to the others.
  */
 import { Fifo } from './fifo.js';
 
@@ -36,23 +36,30 @@ export class SendBuffer<E extends Entry> {
     return { records: this.#handed + this.#waiting, bytes: this.#handedBytes + this.#waitingBytes };
   }
 
-  /** As much waits as may. */
-  get isCrowded(): boolean {
+  /** As much waits as may: in all, or of this topic. */
+  isCrowded(topic: string): boolean {
     const { records, bytes } = this.setup.limit;
-    return this.#waiting >= records || this.#waitingBytes >= bytes;
+    if (this.#waiting >= records || this.#waitingBytes >= bytes) return true;
+    const line = this.#lines.get(topic);
+    if (line === undefined) return false;
+    const count = line.waiting.size - line.abandoned;
+    return (
+      !this.#isFair(count, records - this.#waiting) || !this.#isFair(line.waitingBytes, bytes - this.#waitingBytes)
+    );
   }
 
   /** Puts an entry at the end of the line of its topic. `advance` goes on from there. */
   join(entry: E): void {
     const { topic } = entry;
     let line = this.#lines.get(topic);
-    if (line === undefined) this.#lines.set(topic, (line = { topic, waiting: new Fifo(), abandoned: 0 }));
+    if (line === undefined) this.#lines.set(topic, (line = newLine(topic)));
     line.waiting.push(entry);
     this.#waiting++;
   }
 
   /** Of an entry that waits: it takes so much. */
   weigh(entry: E, bytes: number): void {
+    this.#lines.get(entry.topic)!.waitingBytes += bytes - entry.bytes;
     this.#waitingBytes += bytes - entry.bytes;
     entry.bytes = bytes;
   }
@@ -80,7 +87,10 @@ export class SendBuffer<E extends Entry> {
   }
 
   /** The transport has settled an entry. */
-  giveBack({ bytes }: E): void {
+  giveBack({ topic, bytes }: E): void {
+    const line = this.#lines.get(topic)!;
+    line.handed--;
+    line.handedBytes -= bytes;
     this.#handed--;
     this.#handedBytes -= bytes;
   }
@@ -88,6 +98,7 @@ export class SendBuffer<E extends Entry> {
   /** An entry is over that still waits. Its line is swept when half of it is like that: each entry costs one look. */
   abandon({ topic, bytes }: E): void {
     const line = this.#lines.get(topic)!;
+    line.waitingBytes -= bytes;
     this.#waiting--;
     this.#waitingBytes -= bytes;
     if (++line.abandoned * 2 <= line.waiting.size) return;
@@ -108,6 +119,7 @@ export class SendBuffer<E extends Entry> {
     let moved = 0;
     for (let head = line.waiting.peek(); head !== undefined && moved < most; head = line.waiting.peek()) {
       if (!head.isOver && !head.isReady) break;
+      if (!head.isOver && !this.#hasShare(line, head.bytes)) break;
       if (!head.isOver && !this.#hasRoom(head.bytes)) {
         this.#starved = line;
         break;
@@ -118,9 +130,24 @@ export class SendBuffer<E extends Entry> {
         continue;
       }
       moved++;
-      this.#hand(head);
+      this.#hand(line, head);
     }
     return moved > 0;
+  }
+
+  /** Whoever has nothing under way waits for room only. */
+  #hasShare(line: Line<E>, bytes: number): boolean {
+    if (line.handed === 0) return true;
+    const free = {
+      records: this.setup.limit.records - this.#handed,
+      bytes: this.setup.limit.bytes - this.#handedBytes,
+    };
+    return this.#isFair(line.handed, free.records) && this.#isFair(line.handedBytes + bytes, free.bytes - bytes);
+  }
+
+  /** Records whose broker does not answer stay until their deadline: what is still free bounds what one topic of several may have. */
+  #isFair(own: number, free: number): boolean {
+    return this.#lines.size === 1 || own < free * SHARE;
   }
 
   #hasRoom(bytes: number): boolean {
@@ -128,7 +155,10 @@ export class SendBuffer<E extends Entry> {
     return this.#handed < this.setup.limit.records && this.#handedBytes + bytes <= this.setup.limit.bytes;
   }
 
-  #hand(entry: E): void {
+  #hand(line: Line<E>, entry: E): void {
+    line.waitingBytes -= entry.bytes;
+    line.handed++;
+    line.handedBytes += entry.bytes;
     this.#waiting--;
     this.#waitingBytes -= entry.bytes;
     this.#handed++;
@@ -143,4 +173,15 @@ interface Line<E> {
   readonly waiting: Fifo<E>;
   /** Of those, the ones that are over. */
   abandoned: number;
+  waitingBytes: number;
+  handed: number;
+  handedBytes: number;
 }
+
+function newLine<E>(topic: string): Line<E> {
+  return { topic, waiting: new Fifo(), abandoned: 0, waitingBytes: 0, handed: 0, handedBytes: 0 };
+}
+
+// One topic takes four fifths of the room at most, the next one four fifths of what that leaves: dynamic thresholds, as switches share
+// their memory between ports (Choudhury and Hahne, 1998).
+const SHARE = 4;
