@@ -101,7 +101,7 @@ export class Consumer {
     this.#lanes = new Lanes({
       ...setup,
       handlerIds: [...new Set(setup.handlers.map((handler) => handler.id))],
-      holds: () => this.#subscription?.holds?.() ?? true,
+      holds: () => this.#subscription?.holds() ?? true,
       data: (assignment, delivery) => this.#dataOf(assignment, delivery),
       settled: (assignment, work) => this.#settled(assignment, work),
       bury: (assignment, letter) => this.#bury(assignment, letter),

@@ -113,9 +113,9 @@ export interface Subscription {
   commit(commits: readonly Commit[]): Promise<readonly ('committed' | 'fenced' | 'later')[]>;
   /**
    * Whether what is held can still be ours, as far as the clock tells; no I/O. False once nobody has renewed it in time, as in a process
-   * that stood still: no handler starts then, until it was renewed or has left. Left out: it cannot be known.
+   * that stood still: no handler starts then, until it was renewed or has left. Where it cannot be known: true.
    */
-  holds?(): boolean;
+  holds(): boolean;
   /** Facts for health checks; no I/O. */
   status(): SubscriptionStatus;
   /** Takes nothing more, calls `revoking` for what is held and waits for it, leaves the group. Idempotent. */

@@ -64,6 +64,7 @@ function reporting(facts: Partial<SubscriptionStatus>, transport: Transport = si
     const subscription = await subscribe(...args);
     return {
       commit: (commits) => subscription.commit(commits),
+      holds: () => subscription.holds(),
       stop: () => subscription.stop(),
       status: () => ({ ...subscription.status(), ...facts }),
     };
