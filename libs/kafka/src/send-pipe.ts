@@ -87,15 +87,16 @@ export class SendPipe {
   }
 
   async #send(leader: number | undefined): Promise<void> {
-    for (let taken = this.#take(leader); taken.length > 0; taken = this.#take(leader)) {
+    let taken = this.#take(leader);
+    while (taken.length > 0) {
       this.#underWay.set(leader, taken);
-      const parts = taken.map(({ line, entries }): Part => ({
-        topic: line.topic,
-        partition: line.partition,
-        records: entries.map(({ record }) => record),
-      }));
-      const outcomes = await this.producer.append(parts);
-      for (const [i, { line, entries }] of taken.entries()) this.#settle(line, entries, outcomes[i]!);
+      const outcomes = await this.producer.append(taken.map(partOf));
+      const tellStored = taken.map(({ line, entries }, i) => settle(line, entries, outcomes[i]!));
+      const tell = () => tellStored.forEach((tellAll) => tellAll?.());
+      taken = this.#take(leader);
+      // The broker is given work first: who is told sends again, and as long as all of them do that nothing would be written.
+      if (taken.length > 0) setImmediate(tell);
+      else tell();
     }
     this.#underWay.delete(leader);
     this.#rest();
@@ -123,20 +124,6 @@ export class SendPipe {
       this.#lines.set(place, line);
     }
     return taken;
-  }
-
-  #settle(line: Line, entries: readonly Entry[], outcome: Outcome): void {
-    line.isUnderWay = false;
-    if (outcome.status === 'stored') {
-      const base = Number(outcome.baseOffset);
-      for (const [i, entry] of entries.entries())
-        entry.settle({ status: 'stored', partition: line.partition, offset: String(base + i) });
-      line.isStored();
-    } else if (outcome.status === 'unknown' || outcome.error.retryable) {
-      line.again(entries, outcome);
-    } else {
-      line.refused(entries, outcome);
-    }
   }
 
   #expire(): void {
@@ -265,6 +252,26 @@ class Line {
 interface Taken {
   readonly line: Line;
   readonly entries: readonly Entry[];
+}
+
+const partOf = ({ line: { topic, partition }, entries }: Taken): Part => ({
+  topic,
+  partition,
+  records: entries.map(({ record }) => record),
+});
+
+/** What is left to do of records that are stored: to tell so. */
+function settle(line: Line, entries: readonly Entry[], outcome: Outcome): (() => void) | undefined {
+  line.isUnderWay = false;
+  if (outcome.status === 'stored') {
+    const { partition } = line;
+    const base = Number(outcome.baseOffset);
+    line.isStored();
+    return () => entries.forEach((entry, i) => entry.settle({ status: 'stored', partition, offset: String(base + i) }));
+  }
+  if (outcome.status === 'unknown' || outcome.error.retryable) line.again(entries, outcome);
+  else line.refused(entries, outcome);
+  return undefined;
 }
 
 const isOpen = (entry: Entry) => !entry.isSettled;
