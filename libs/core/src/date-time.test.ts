@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseDateTime } from './date-time.js';
+import { isDateTime, parseDateTime } from './date-time.js';
 import { isoTime } from './envelope.js';
 
 describe('a date-time', () => {
@@ -35,6 +36,42 @@ describe('a date-time', () => {
   ])('%j is none', (text) => {
     expect(parseDateTime(text)).toBeUndefined();
   });
+});
+
+/** A date-time, or nearly one: parts that exist and parts that do not, in their places and not. */
+const nearly = fc
+  .tuple(
+    fc.constantFrom('0000', '0001', '1900', '2000', '2023', '2024', '9999', '20a4', '024'),
+    fc.constantFrom('-', '/'),
+    fc.constantFrom('00', '01', '02', '04', '12', '13', '1'),
+    fc.constantFrom('00', '01', '28', '29', '30', '31', '32', '-1'),
+    fc.constantFrom('T', ' '),
+    fc.constantFrom('00:00', '23:59', '24:00', '12:60', '1:00', '12-00'),
+    fc.constantFrom('', ':00', ':59', ':60', ':5'),
+    fc.constantFrom('', '.', '.5', '.123456789', '.1234567890', '.12a'),
+    fc.constantFrom('', 'Z', '+00:00', '-11:30', '+23:59', '+24:00', '+05:60', '+0530', 'ZZ', 'z', '+00:00 '),
+  )
+  .map(([year, dash, month, day, t, time, second, fraction, offset]) =>
+    [year, dash, month, dash, day, t, time, second, fraction, offset].join(''),
+  );
+
+test('the characters are read as a pattern and a calendar would read them', () => {
+  const pattern = /^(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})$/;
+  const isOne = (text: string) => {
+    const day = pattern.exec(text)?.[1];
+    return (
+      day !== undefined &&
+      !Number.isNaN(Date.parse(text)) &&
+      !text.startsWith('0000') &&
+      !text.startsWith('24', 11) &&
+      new Date(`${day}T00:00:00Z`).toISOString().startsWith(day)
+    );
+  };
+  const texts = fc.oneof({ weight: 9, arbitrary: nearly }, fc.date({ noInvalidDate: true }).map(String), fc.string());
+  fc.assert(
+    fc.property(texts, (text) => isDateTime(text) === isOne(text)),
+    { numRuns: 20_000 },
+  );
 });
 
 describe('a time of metadata', () => {

@@ -12,6 +12,7 @@ import {
   type Fields,
   type InOf,
   type Issue,
+  type MutablePath,
   type OutOf,
 } from './schema.js';
 
@@ -77,9 +78,11 @@ export function defineEvent<const F extends Fields>(
   if (!Number.isSafeInteger(minorversion) || minorversion < 0)
     throw invalid(type, `needs an integer of at least 0 as minorversion, got ${minorversion}`);
   const check = checkFields(data);
+  const shared: MutablePath = [];
   const validate = (value: unknown): readonly Issue[] => {
     const issues: Issue[] = [];
-    check(value, [], issues);
+    // A getter in the data that throws leaves its path behind, and one that sends validates within this call.
+    check(value, shared.length === 0 ? shared : [], issues);
     return issues.length === 0 ? NO_ISSUES : issues;
   };
   const avro = cloudEvent(type, avroFields(data, 'avro'));
