@@ -128,10 +128,10 @@ export function avroCodec(options: AvroCodecOptions): Codec {
     } catch (thrown) {
       throw asUnwritable(thrown, definition, envelope.data);
     }
-    const { key, value, id, time } = parts;
+    const { key, value, id } = parts;
     if (value.length > maxValueBytes)
       throw unwritable('value-too-large', { type: definition.type, bytes: value.length, maxBytes: maxValueBytes });
-    return { key, value, headers: writeHeaders(envelope.metadata, id, time, headers) };
+    return { key, value, headers: writeHeaders(envelope.metadata, id, headers) };
   }
 
   function decode(definition: EventDefinition, record: BusRecord, weigh?: (bytes: number) => void): unknown {
@@ -182,7 +182,7 @@ export function avroCodec(options: AvroCodecOptions): Codec {
   return { name: 'avro', prepare, encode, eventType, metadata, decode, close: async () => registry.close() };
 }
 
-// Room for the key, the id and the time besides the largest value.
+// Room for the key and the id besides the largest value.
 const SLACK_BYTES = 64 * 1024;
 const NOTHING = Buffer.alloc(0);
 // An item of one byte becomes an object: what a list of 900 000 of them was seen to take, each.
@@ -219,7 +219,6 @@ interface Parts {
   readonly key: Buffer | null;
   readonly value: Buffer;
   readonly id: Buffer;
-  readonly time: Buffer;
 }
 
 function checkOptions(subjects: string, maxValueBytes: number): void {
@@ -254,13 +253,10 @@ function fill(cursor: Cursor, plan: Plan, { data, metadata }: Envelope): Parts {
   writeFramed(cursor, plan.value, data);
   const valueEnd = cursor.pos;
   cursor.writeText(metadata.id);
-  const idEnd = cursor.pos;
-  cursor.writeText(metadata.time);
   return {
     key: plan.key === undefined ? null : buf.subarray(pos, keyEnd),
     value: buf.subarray(keyEnd, valueEnd),
-    id: buf.subarray(valueEnd, idEnd),
-    time: buf.subarray(idEnd, cursor.pos),
+    id: buf.subarray(valueEnd, cursor.pos),
   };
 }
 

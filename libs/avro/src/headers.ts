@@ -7,13 +7,8 @@ import { isoTime, type BusRecord, type EventMetadata, type Header, type RecordMe
 import { unreadable, unwritable } from './reasons.js';
 
 export interface HeaderWriter {
-  /** The ten metadata headers, then `extra`. The id and the time arrive as bytes: they differ in every record. */
-  readonly write: (
-    metadata: EventMetadata,
-    id: Uint8Array,
-    time: Uint8Array,
-    extra: readonly Header[],
-  ) => readonly Header[];
+  /** The ten metadata headers, then `extra`. The id arrives as bytes: it differs in every record. */
+  readonly write: (metadata: EventMetadata, id: Uint8Array, extra: readonly Header[]) => readonly Header[];
 }
 
 export interface HeaderReader {
@@ -30,8 +25,10 @@ export function headerWriter(): HeaderWriter {
   const minorversion = remembered('ce_minorversion');
   const sourcehost = remembered('sourcehost');
   const sourcelib = remembered('sourcelib');
+  // What is sent within a millisecond has one time.
+  const time = remembered('ce_time');
   return {
-    write(metadata, id, time, extra) {
+    write(metadata, id, extra) {
       const headers: Header[] = [
         SPEC_VERSION,
         CONTENT_TYPE,
@@ -39,7 +36,7 @@ export function headerWriter(): HeaderWriter {
         type(metadata.type),
         ['ce_id', id],
         source(metadata.source),
-        ['ce_time', time],
+        time(metadata.time),
         minorversion(metadata.minorversion),
         sourcehost(metadata.sourcehost),
         sourcelib(metadata.sourcelib),
@@ -116,7 +113,7 @@ export function asBuffer(bytes: Uint8Array): Buffer {
 const MAX_HEADERS = 256;
 const MAX_HEADER_BYTES = 64 * 1024;
 
-const pair = (name: string, value: string): Header => Object.freeze([name, Buffer.from(value)] as const);
+const pair = (name: string, value: string): Header => [name, Buffer.from(value)];
 
 const SPEC_VERSION = pair('ce_specversion', '1.0');
 const CONTENT_TYPE = pair('content-type', 'application/avro');
@@ -155,7 +152,10 @@ function remembered(name: string): (value: string | number) => Header {
   let last: string | number | undefined;
   let header: Header;
   return (value) => {
-    if (value !== last) [last, header] = [value, pair(name, String(value))];
+    if (value !== last) {
+      header = pair(name, String(value));
+      last = value;
+    }
     return header;
   };
 }

@@ -174,8 +174,9 @@ export class Producer {
 
   #publish(sending: Sending, event: Outgoing, { signal, deadlineMs = this.setup.sendDeadlineMs }: SendOptions): void {
     const { topic } = event.route;
-    const pending = new Pending(sending, topic, deadlineMs, this.setup.clock.monotonic() + deadlineMs);
-    sending.records.push(pending);
+    const pending = new Pending(sending, topic, deadlineMs, sending.startedAt + deadlineMs);
+    // An array that grows takes room for seventeen.
+    sending.records = sending.records.length === 0 ? [pending] : [...sending.records, pending];
     sending.open++;
     if (signal?.aborted) return this.#fail(pending, interrupted('not-stored'));
     if (this.#buffer.isCrowded(topic)) return this.#fail(pending, this.#full('as many sends wait for room already'));
@@ -368,7 +369,7 @@ interface Outgoing {
 /** One call of `send`, until its last record is settled. */
 class Sending {
   /** One for each enabled route. */
-  readonly records: Pending[] = [];
+  records: readonly Pending[] = NO_RECORDS;
   /** Of those, the ones that are not settled; and one more until all are in line. */
   open = 1;
 
@@ -507,6 +508,7 @@ function interrupted(outcome: 'not-stored' | 'unknown'): BusError {
 
 const NO_OPTIONS: SendOptions = {};
 const NO_HEADERS: readonly Header[] = [];
+const NO_RECORDS: readonly Pending[] = [];
 const CAUSATION = 'causationid';
 const CORRELATION = 'correlationid';
 const RESERVED =
