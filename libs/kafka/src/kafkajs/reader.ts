@@ -15,7 +15,7 @@ import {
 import { busErrorOf } from './failure.js';
 import { internal } from './library.js';
 import { recordOf, type Message } from './records.js';
-import { MAX_BYTES_PER_PARTITION, MAX_WAIT_MS } from './settings.js';
+import { MAX_FETCH_BYTES, MAX_WAIT_MS } from './settings.js';
 
 /** Drives kafkajs's cluster and brokers: a group would wait for a join, three seconds on a default broker, and leave traces. */
 export function kafkajsReader(cluster: Cluster, ready: () => Promise<unknown>): KafkaReader {
@@ -145,10 +145,8 @@ async function fetchOnce(
     isolationLevel: READ_COMMITTED,
     maxWaitTime: MAX_WAIT_MS,
     minBytes: 1,
-    maxBytes: MAX_BYTES_PER_PARTITION,
-    topics: [
-      { topic, partitions: [{ partition, fetchOffset: position.toString(), maxBytes: MAX_BYTES_PER_PARTITION }] },
-    ],
+    maxBytes: MAX_FETCH_BYTES,
+    topics: [{ topic, partitions: [{ partition, fetchOffset: position.toString(), maxBytes: MAX_FETCH_BYTES }] }],
     rackId: '',
   });
   return { ...responses[0]!.partitions[0]!, isThrottled: throttleTime + clientSideThrottleTime > 0 };

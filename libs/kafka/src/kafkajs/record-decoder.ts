@@ -49,7 +49,7 @@ export const MAX_HEADER_BYTES = 64 * 1024;
 /** Stands in `pairs` for a header without a value, and is written as one: a dead letter carries its headers byte for byte. */
 export const NULL_HEADER_VALUE = Buffer.alloc(0);
 
-/** What it answers has bytes of its own: a record may be kept for long, and as a slice it would keep up to 10 MiB of fetch answer. */
+/** What it answers has bytes of its own: a record may be kept for long, and as a slice it would keep the whole fetch answer. */
 export function decodeRecord({ buffer, offset }: RecordBytes, context: BatchContext = {}): DecodedRecord {
   const own = Buffer.allocUnsafe(buffer.length);
   own.set(buffer);
