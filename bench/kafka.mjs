@@ -16,6 +16,7 @@ import { runBenchmark } from './benchmark.mjs';
 import { atLeast, atMost, decimals, median, printTable, spread, times, whole } from './figures.mjs';
 import { TOPICS } from './kafka/event.mjs';
 
+const TURN_TIMEOUT_MS = 180_000;
 const HERE = join(dirname(fileURLToPath(import.meta.url)), 'kafka');
 
 const ours = (options) => ({ name: 'ours', run: inNode('ours.mjs'), ...options });
@@ -193,7 +194,11 @@ function inPython(task, options, python) {
 }
 
 async function answerOf(command, args, env) {
-  const { stdout } = await promisify(execFile)(command, args, { env: { ...process.env, ...env }, timeout: 600_000 });
+  const { stdout } = await promisify(execFile)(command, args, {
+    env: { ...process.env, ...env },
+    timeout: TURN_TIMEOUT_MS,
+    killSignal: 'SIGKILL',
+  });
   return JSON.parse(stdout.trim().split('\n').at(-1));
 }
 

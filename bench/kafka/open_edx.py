@@ -22,7 +22,10 @@ JOIN_SECONDS = 5
 def main():
     service.start()
     service.Errors(lambda message: sys.exit(message))
-    answer = globals()[f"task_{sys.argv[1]}"](**json.loads(sys.argv[2]))
+    end_with(globals()[f"task_{sys.argv[1]}"](**json.loads(sys.argv[2])))
+
+
+def end_with(answer):
     print(json.dumps(answer), flush=True)
     os._exit(0)
 
@@ -151,7 +154,6 @@ def consumed(topic, group, warm_seconds, seconds, work):
     seen = 0
     began = None
     stop = None
-    answer = {}
 
     def receiver(**_):
         nonlocal seen, began, stop
@@ -162,14 +164,12 @@ def consumed(topic, group, warm_seconds, seconds, work):
             began = now
         elif stop is None and now - began >= warm_seconds:
             stop, began, seen = stopwatch(), now, 0
-        elif stop is not None and now - began >= seconds and not answer:
-            answer.update(stop(seen))
-            consumer._shut_down()
+        elif stop is not None and now - began >= seconds:
+            # A graceful end first waits for one commit per event, which takes minutes.
+            end_with(stop(seen))
 
     put_at_first_record(topic, group)
-    consumer = consumer_of(topic, group, receiver)
-    consumer.consume_indefinitely()
-    return answer
+    consumer_of(topic, group, receiver).consume_indefinitely()
 
 
 def put_at_end(topic, group):
