@@ -73,7 +73,7 @@ await runTask({
   },
 
   async idle({ topic, group, seconds }) {
-    const consumer = await reading(topic, group, { eachMessage: async () => {} });
+    const consumer = await reading(topic, group, { eachMessage: async () => {} }, false);
     await joined(consumer);
     const answer = await idling({ seconds });
     await consumer.disconnect();

@@ -46,7 +46,7 @@ await runTask({
   },
 
   async idle({ topic, group, seconds }) {
-    const app = await serving(topic, group, () => {});
+    const app = await serving(topic, group, () => {}, false);
     await sleep(2_000);
     const answer = await idling({ seconds });
     await app.close();

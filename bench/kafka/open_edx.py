@@ -90,20 +90,16 @@ def task_pace(topic, perSecond, seconds):
 
 
 def task_idle(topic, group, seconds, **_):
-    consumer = consumer_of(topic, group, lambda **_: None)
-    answer = {}
-
     def watch():
         time.sleep(JOIN_SECONDS)
         stop = stopwatch()
         time.sleep(seconds)
         figures = stop(1)
-        answer["percent"] = figures["cpuUs"] / figures["ms"] / 10
-        consumer._shut_down()
+        end_with({"percent": figures["cpuUs"] / figures["ms"] / 10})
 
+    put_at_end(topic, group)
     threading.Thread(target=watch, daemon=True).start()
-    consumer.consume_indefinitely()
-    return answer
+    consumer_of(topic, group, lambda **_: None).consume_indefinitely()
 
 
 def sender(topic):

@@ -51,7 +51,7 @@ await runTask({
   },
 
   async idle({ topic, group, seconds }) {
-    const bus = handling(topic, group, () => {});
+    const bus = handling(topic, group, () => {}, 'latest');
     await started(bus);
     const answer = await idling({ seconds });
     await bus.close();
