@@ -144,6 +144,38 @@ test('a remembered text is never another text, and does not hold the bytes it ca
   expect(eventType(record(HONEST))).toBe('org.test.v1');
 });
 
+test('a header that is handed out again says the same as one that is read for the first time', () => {
+  const name = fc.constantFrom('ce_type', 'ce_id', 'ce_source', 'ce_minorversion', 'ce_specversion', 'sourcehost', 'x');
+  const value = fc.constantFrom('0', '3', 'one', 'two', '', 'h\u00f6st').map((text) => Buffer.from(text));
+  const pairs = fc.array(fc.tuple(name, fc.oneof(value, fc.constant(Buffer.from([0xff])))), {
+    minLength: 8,
+    maxLength: 8,
+  });
+  const choices = fc.array(fc.array(fc.nat(7), { maxLength: 6 }), { minLength: 2, maxLength: 10 });
+  const said = (reader: ReturnType<typeof headerReader>, one: BusRecord) => {
+    const attempt = () => {
+      try {
+        return reader.metadata(one);
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    return { type: reader.eventType(one), read: attempt() };
+  };
+
+  fc.assert(
+    fc.property(pairs, choices, (shared, records) => {
+      const reader = headerReader();
+      for (const places of records) {
+        const headers: readonly Header[] = places.map((n) => shared[n]!);
+        const one = { key: null, value: null, headers };
+        expect(said(reader, one)).toStrictEqual(said(headerReader(), one));
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
 test('ten thousand random headers never crash the reader', () => {
   const { metadata, eventType } = headerReader();
   const names = fc.oneof(fc.constantFrom(...HONEST.map(([name]) => name), '__proto__', 'constructor'), fc.string());

@@ -49,6 +49,18 @@ export function headerWriter(): HeaderWriter {
 
 export function headerReader(): HeaderReader {
   const repeated = repeatedTexts();
+  const places = Array.from({ length: PLACES }, (): Known => ({ header: undefined, mark: 0, text: '' }));
+
+  /** What a header says that seldom changes. `undefined`: it is not UTF-8. */
+  function said(header: Header, mark: number, place: number): string | undefined {
+    const text = mark > SKIPPED ? '' : repeated(header[1]);
+    if (text === undefined || place >= PLACES || header[1].buffer.byteLength > MAX_KEPT_BYTES) return text;
+    const known = places[place]!;
+    known.header = header;
+    known.mark = mark;
+    known.text = text;
+    return text;
+  }
 
   function metadata(record: BusRecord): RecordMetadata {
     const { headers } = record;
@@ -68,19 +80,24 @@ export function headerReader(): HeaderReader {
       const name = header[0];
       const value = header[1];
       bytes += name.length + value.length;
-      const mark = MARKS[name];
+      const place = i < PLACES ? places[i]! : NOWHERE;
+      const isKnown = place.header === header;
+      const mark = isKnown ? place.mark : MARKS[name];
       if (mark === undefined) {
         rest ??= noHeaders();
         if (!REFUSED_NAMES.has(name)) rest[name] = asBuffer(value).toString();
         continue;
       }
       if ((seen & mark) !== 0) throw unreadable('repeated-header', { header: name });
-      if (mark > SKIPPED) continue;
+      if (mark > SKIPPED) {
+        if (!isKnown) said(header, mark, i);
+        continue;
+      }
       seen |= mark;
       if (mark === ID) id = text(name, value);
       else if (mark === TIME) time = text(name, value);
       else {
-        const known = repeated(value) ?? notText(name);
+        const known = isKnown ? place.text : (said(header, mark, i) ?? notText(name));
         if (mark === TYPE) type = known;
         else if (mark === SOURCE) source = known;
         else if (mark === SOURCE_HOST) sourcehost = known;
@@ -97,13 +114,27 @@ export function headerReader(): HeaderReader {
 
   function eventType({ headers }: BusRecord): string | undefined {
     for (let i = 0; i < headers.length; i++) {
-      if (headers[i]![0] === 'ce_type') return repeated(headers[i]![1]);
+      const header = headers[i]!;
+      if (header[0] !== 'ce_type') continue;
+      return i < PLACES && places[i]!.header === header ? places[i]!.text : said(header, TYPE, i);
     }
     return undefined;
   }
 
   return { eventType, metadata };
 }
+
+/** What was read of the header that was last seen at a place. Transports hand out the same pair for a header that repeats. */
+interface Known {
+  header: Header | undefined;
+  mark: number;
+  text: string;
+}
+
+const NOWHERE: Known = { header: undefined, mark: 0, text: '' };
+const PLACES = 16;
+// A small value may be part of a large buffer, and would keep all of it.
+const MAX_KEPT_BYTES = 64 * 1024;
 
 /** Bytes as a `Buffer` over the same memory. */
 export function asBuffer(bytes: Uint8Array): Buffer {
