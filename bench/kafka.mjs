@@ -194,11 +194,14 @@ function inPython(task, options, python) {
 }
 
 async function answerOf(command, args, env) {
-  const { stdout } = await promisify(execFile)(command, args, {
-    env: { ...process.env, ...env },
-    timeout: TURN_TIMEOUT_MS,
-    killSignal: 'SIGKILL',
-  });
+  const options = { env: { ...process.env, ...env }, timeout: TURN_TIMEOUT_MS, killSignal: 'SIGKILL' };
+  const answer = promisify(execFile)(command, args, options);
+  const end = () => {
+    answer.child.kill('SIGKILL');
+    process.exit(130);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, end);
+  const { stdout } = await answer.finally(() => process.off('SIGINT', end).off('SIGTERM', end));
   return JSON.parse(stdout.trim().split('\n').at(-1));
 }
 
