@@ -94,7 +94,7 @@ export class SendPipe {
       const tellStored = taken.map(({ line, entries }, i) => settle(line, entries, outcomes[i]!));
       const tell = () => tellStored.forEach((tellAll) => tellAll?.());
       taken = this.#take(leader);
-      // The broker is given work first: who is told sends again, and as long as all of them do that nothing would be written.
+      // The broker is given work first: those who are told send again, and until all of them have, nothing would be written.
       if (taken.length > 0) setImmediate(tell);
       else tell();
     }
