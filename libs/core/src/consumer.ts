@@ -17,6 +17,7 @@ import { deadLetterRecord, deadLetterTopic, type DeadLetter } from './dead-lette
 import { Delivery, type Around, type Handler } from './delivery.js';
 import { BusError, isBusError } from './errors.js';
 import { Lanes } from './lanes.js';
+import { placeOf } from './partition.js';
 import { recordBytes } from './record-size.js';
 import { backoffMs, reasonOf } from './retry.js';
 import { Room, SHARE } from './room.js';
@@ -505,8 +506,6 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
   }
   return groups;
 }
-
-const placeOf = ({ topic, partition }: TopicPartition) => `${topic}\n${partition}`;
 
 // What a record in hand costs besides its bytes, about.
 const RECORD_OVERHEAD = 500;

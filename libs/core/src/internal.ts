@@ -4,6 +4,6 @@ export { delay } from './clock.js';
 export { uuidMaker } from './envelope.js';
 export { invalidEvent } from './event.js';
 export { Fifo } from './fifo.js';
-export { partitionOf } from './partition.js';
+export { partitionOf, placeOf } from './partition.js';
 export { recordBytes } from './record-size.js';
 export { countOf, mergeRanges, rangesOf, rangesOfOffsets, runsOf, type Range } from './runs.js';

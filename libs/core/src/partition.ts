@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import type { TopicPartition } from './transport.js';
 
 /**
  * The partition of a key, the same on every transport: CRC-32 of the key's bytes modulo the count, as librdkafka's default
@@ -7,3 +8,6 @@ import { crc32 } from 'node:zlib';
 export function partitionOf(key: Uint8Array, partitions: number): number {
   return crc32(key) % partitions;
 }
+
+/** One string for each partition of each topic. */
+export const placeOf = ({ topic, partition }: TopicPartition): string => `${topic}\n${partition}`;

@@ -12,7 +12,7 @@
  * records a consumer has in flight).
  */
 import { BusError, type BusRecord, type PublishOutcome, type TopicPartition } from '@event-bus/core';
-import { Fifo } from '@event-bus/core/internal';
+import { Fifo, placeOf } from '@event-bus/core/internal';
 import type { KafkaProducer, Outcome, Part } from './kafkajs/client.js';
 
 /** One record, until its outcome is told. */
@@ -47,7 +47,7 @@ export class SendPipe {
   constructor(private readonly producer: KafkaProducer) {}
 
   add(topic: string, partition: number, entry: Entry): void {
-    const place = `${topic}\n${partition}`;
+    const place = placeOf({ topic, partition });
     let line = this.#lines.get(place);
     if (line === undefined) this.#lines.set(place, (line = new Line(topic, partition)));
     line.waiting.push(entry);
@@ -119,7 +119,7 @@ export class SendPipe {
     }
     // To the end of the turn order: otherwise the first partitions of a busy topic would starve the rest.
     for (const { line } of taken) {
-      const place = `${line.topic}\n${line.partition}`;
+      const place = placeOf(line);
       this.#lines.delete(place);
       this.#lines.set(place, line);
     }

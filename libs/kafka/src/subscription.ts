@@ -2,15 +2,8 @@
  * A consumer group on Kafka in the words of the contract: generations become assignments, finished-ahead offsets travel in commit
  * metadata, and records that a former owner finished ahead are passed over.
  */
-import {
-  BusError,
-  type Batch,
-  type Commit,
-  type Receiver,
-  type Subscription,
-  type TopicPartition,
-} from '@event-bus/core';
-import { mergeRanges, rangesOfOffsets, type Range } from '@event-bus/core/internal';
+import { BusError, type Batch, type Commit, type Receiver, type Subscription } from '@event-bus/core';
+import { mergeRanges, placeOf, rangesOfOffsets, type Range } from '@event-bus/core/internal';
 import { aheadMetadata, rangesAhead } from './finished-ahead.js';
 import type {
   AssignedPartition,
@@ -112,8 +105,6 @@ function positionOf({ topic, partition, position, ahead }: Commit, held: Held): 
   held.done = done;
   return { topic, partition, position, metadata: aheadMetadata(at, done) };
 }
-
-const placeOf = ({ topic, partition }: TopicPartition) => `${topic}\n${partition}`;
 
 // More do not fit beside a position.
 const MAX_RANGES = 3_000;

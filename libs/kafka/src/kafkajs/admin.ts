@@ -1,4 +1,4 @@
-import { BusError, systemClock } from '@event-bus/core';
+import { BusError, systemClock, type TopicPartition } from '@event-bus/core';
 import { delay } from '@event-bus/core/internal';
 import type { CommitPosition, KafkaAdmin, NewTopic } from './client.js';
 import { EARLIEST, LATEST, ask, committedOf, listOffsets, topicOf, type Cluster, type Metadata } from './cluster.js';
@@ -153,7 +153,7 @@ const LEADERS_TIMEOUT_MS = 10_000;
  * the group for it, waits for a rebalance, and hides its errors.
  */
 async function setCommitted(cluster: Cluster, group: string, positions: readonly CommitPosition[]): Promise<void> {
-  const topics = byTopic(positions);
+  const topics = partitionsByTopic(positions);
   const coordinator = await cluster.findGroupCoordinator({ groupId: group });
   try {
     await coordinator.offsetCommit({
@@ -180,11 +180,11 @@ async function setCommitted(cluster: Cluster, group: string, positions: readonly
   }
 }
 
-const byTopic = (positions: readonly CommitPosition[]) => {
+export function partitionsByTopic(places: readonly TopicPartition[]): Map<string, number[]> {
   const topics = new Map<string, number[]>();
-  for (const { topic, partition } of positions) topics.set(topic, [...(topics.get(topic) ?? []), partition]);
+  for (const { topic, partition } of places) topics.set(topic, [...(topics.get(topic) ?? []), partition]);
   return topics;
-};
+}
 
 /** Positions as an OffsetCommit takes them. */
 export function commitTopics(positions: readonly CommitPosition[]) {

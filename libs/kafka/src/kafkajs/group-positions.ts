@@ -1,6 +1,7 @@
 /** Where a group stands in its topics, and begins, as its coordinator and the logs tell; remembered over all lives of its consumer. */
 import type { TopicPartition } from '@event-bus/core';
-import { persistent } from './admin.js';
+import { placeOf } from '@event-bus/core/internal';
+import { partitionsByTopic, persistent } from './admin.js';
 import type { KafkaConsumerOptions } from './client.js';
 import { EARLIEST, LATEST, committedOf, listOffsets, topicOf, type Cluster, type Committed } from './cluster.js';
 import { isUnknownTopic } from './failure.js';
@@ -89,7 +90,7 @@ export class GroupPositions {
       const place = { topic, partition: entry.partition };
       const log = logs.get(entry.partition);
       // Whoever begins at the end does so once: a topic that was made anew is read from its start.
-      if (log && entry.position < 0n && this.#committed.has(keyOf(place)))
+      if (log && entry.position < 0n && this.#committed.has(placeOf(place)))
         return [{ place, position: log.start, metadata: '', isMoved: true }];
       const start = entry.position < 0n ? first.get(entry.partition) : 0n;
       return log && start !== undefined
@@ -129,7 +130,7 @@ export class GroupPositions {
   note(positions: readonly Committed[]): TopicPartition[] {
     const forgotten: TopicPartition[] = [];
     for (const { topic, partition, position } of positions) {
-      const key = keyOf({ topic, partition });
+      const key = placeOf({ topic, partition });
       if (position >= 0n) this.#committed.add(key);
       else if (this.#committed.delete(key)) forgotten.push({ topic, partition });
     }
@@ -141,7 +142,7 @@ export class GroupPositions {
     const byTopic = partitionsByTopic(places);
     await this.#cluster.connect();
     const positions = await committedOf(this.#cluster, this.#options.group, byTopic);
-    const forgotten = positions.find((entry) => entry.position < 0n && this.#committed.has(keyOf(entry)));
+    const forgotten = positions.find((entry) => entry.position < 0n && this.#committed.has(placeOf(entry)));
     if (forgotten) return forgotten.topic;
     for (const topic of byTopic.keys()) {
       try {
@@ -173,13 +174,3 @@ export class GroupPositions {
     return ranges;
   }
 }
-
-function partitionsByTopic(places: readonly TopicPartition[]): Map<string, number[]> {
-  const byTopic = new Map<string, number[]>();
-  for (const { topic, partition } of places) byTopic.set(topic, [...(byTopic.get(topic) ?? []), partition]);
-  return byTopic;
-}
-
-/** One string for each partition. */
-export const keyOf = ({ topic, partition }: { readonly topic: string; readonly partition: number }) =>
-  `${partition} ${topic}`;

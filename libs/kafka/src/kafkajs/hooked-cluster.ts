@@ -9,7 +9,7 @@ import { commitTopics } from './admin.js';
 import { subscribedRoundRobin } from './assigner.js';
 import type { CommitPosition } from './client.js';
 import { isFenced, isUnknownTopic, protocolType } from './failure.js';
-import { MAX_WAIT_MS } from './settings.js';
+import { DISCONNECT_TIMEOUT_MS, MAX_WAIT_MS } from './settings.js';
 
 /** As the coordinator knows it, in the generation that it joined. */
 export interface Member {
@@ -160,4 +160,3 @@ interface FetchedPartition {
 }
 
 const LEADER = -1;
-const DISCONNECT_TIMEOUT_MS = 10_000;

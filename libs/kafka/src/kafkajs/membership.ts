@@ -9,16 +9,17 @@
  * join passes, so that the group waits for us. Afterwards nothing of it counts, and the broker checks again.
  */
 import { BusError, systemClock, type TopicPartition } from '@event-bus/core';
-import { delay } from '@event-bus/core/internal';
+import { delay, placeOf } from '@event-bus/core/internal';
 import type { Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs';
 import type { CommitPosition, KafkaConsumerHandlers, KafkaConsumerOptions } from './client.js';
 import { busErrorOf, isFenced, isUnknownTopic, protocolType } from './failure.js';
-import { keyOf, type GroupPositions } from './group-positions.js';
+import type { GroupPositions } from './group-positions.js';
 import { hookedAssigner, type Member } from './hooked-cluster.js';
 import { afterDoubt, verdictOn, type LogRange } from './positions.js';
 import { recordOf, type Message } from './records.js';
 import {
   CONSUMER_CONFIG,
+  DISCONNECT_TIMEOUT_MS,
   HEARTBEAT_INTERVAL_MS,
   PARTITIONS_AT_ONCE,
   REBALANCE_TIMEOUT_MS,
@@ -182,11 +183,11 @@ export class Membership {
   async commit(number: number, positions: readonly CommitPosition[]): Promise<'ok' | 'fenced' | 'later'> {
     const generation = this.#generation;
     if (!generation || generation.number !== number || generation.state === 'over') return 'fenced';
-    const ours = positions.filter((position) => generation.partitions.has(keyOf(position)));
+    const ours = positions.filter((position) => generation.partitions.has(placeOf(position)));
     if (ours.length === 0) return 'ok';
     if (this.#isInDoubt) return 'later';
     // These are newer than any position that was moved.
-    for (const position of ours) generation.partitions.get(keyOf(position))!.moved = undefined;
+    for (const position of ours) generation.partitions.get(placeOf(position))!.moved = undefined;
     try {
       await this.#commitFor(generation, ours);
       return 'ok';
@@ -286,7 +287,7 @@ export class Membership {
       state: 'active',
       partitions: new Map(
         partitions.map((place) => [
-          keyOf(place),
+          placeOf(place),
           { ...place, position: undefined, busy: undefined, moved: undefined, isPaused: false },
         ]),
       ),
@@ -371,7 +372,7 @@ export class Membership {
     const { found, committed, failures } = await positions.beginnings(unknown);
     if (generation.state !== 'active') return;
     for (const { place, position, isMoved } of found)
-      this.#moveTo(generation.partitions.get(keyOf(place))!, position, isMoved);
+      this.#moveTo(generation.partitions.get(placeOf(place))!, position, isMoved);
     if (found.length > 0) {
       generation.isAnnounced = true;
       handlers.onAssigned(
@@ -410,7 +411,7 @@ export class Membership {
 
   async #outOfRange(place: TopicPartition): Promise<void> {
     const generation = this.#generation;
-    const progress = generation?.partitions.get(keyOf(place));
+    const progress = generation?.partitions.get(placeOf(place));
     if (generation?.state !== 'active' || progress?.position === undefined) return;
     const log = await this.#parts.positions.logOf(place);
     if (generation.state === 'active') this.#settleDoubt(progress, log);
@@ -439,7 +440,7 @@ export class Membership {
     this.#heartbeat = heartbeat;
     const generation = this.#generation;
     if (generation?.state !== 'active') return this.#nextGeneration(heartbeat);
-    const progress = generation.partitions.get(keyOf(batch));
+    const progress = generation.partitions.get(placeOf(batch));
     if (!progress) return; // of an older generation, and no longer ours
     const isFresh = progress.position === undefined;
     const isReady = () => progress.position !== undefined && !progress.busy;
@@ -584,7 +585,7 @@ export class Membership {
     readonly lastOffset: string;
   }): void {
     const generation = this.#generation;
-    const progress = generation?.partitions.get(keyOf(payload));
+    const progress = generation?.partitions.get(placeOf(payload));
     if (payload.batchSize > 0 || generation?.state !== 'active' || progress?.position === undefined) return;
     const next = BigInt(payload.lastOffset) + 1n;
     if (next <= progress.position) return;
@@ -680,7 +681,6 @@ const BEAT_PAUSE_MS = 1_000;
 const PATIENCE_MS = 1_000;
 const GRACE_MS = 1_000;
 const LOOKUP_PAUSE_MS = 500;
-const DISCONNECT_TIMEOUT_MS = 10_000;
 const SILENCE_MS = 15_000;
 const REBALANCE_MARGIN_MS = 5_000;
 const INT32_MAX = 2 ** 31 - 1;

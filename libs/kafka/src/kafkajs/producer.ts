@@ -11,6 +11,7 @@
  * a repeat, and be dropped.
  */
 import { BusError, type BusRecord, type TopicPartition } from '@event-bus/core';
+import { placeOf } from '@event-bus/core/internal';
 import { persistent } from './admin.js';
 import type { KafkaProducer, Outcome, Part } from './client.js';
 import { ask, check, protocolError, type Broker, type Cluster } from './cluster.js';
@@ -270,5 +271,3 @@ const unanswered = (leader: number) =>
 
 const areSame = (some: readonly BusRecord[], others: readonly BusRecord[]) =>
   some.length === others.length && some.every((record, i) => record === others[i]);
-
-const placeOf = ({ topic, partition }: TopicPartition) => `${partition} ${topic}`;

@@ -146,6 +146,8 @@ async function tokenOf({ token }: Extract<KafkaSasl, { mechanism: 'oauthbearer' 
 
 const AUTHENTICATION_TIMEOUT_MS = 10_000;
 export const REQUEST_TIMEOUT_MS = 10_000;
+/** kafkajs waits for answers while it disconnects, and those of a broker that is away never come. */
+export const DISCONNECT_TIMEOUT_MS = 10_000;
 export const PRODUCE_TIMEOUT_MS = 8_000;
 export const METADATA_MAX_AGE_MS = 60_000;
 export const SESSION_TIMEOUT_MS = 30_000;
